@@ -143,10 +143,10 @@ function smallInteger(width: 1 | 2 | 4, order: ByteOrder, rule: IntegerConstrain
 
 /** The integers of one byte order. A file of layouts takes one of the two and names it once. */
 export interface Integers {
-  u8(rule?: IntegerConstraint<number>): Layout<number>;
-  u16(rule?: IntegerConstraint<number>): Layout<number>;
-  u32(rule?: IntegerConstraint<number>): Layout<number>;
-  u64(rule?: IntegerConstraint<bigint>): Layout<bigint>;
+  readonly u8: (rule?: IntegerConstraint<number>) => Layout<number>;
+  readonly u16: (rule?: IntegerConstraint<number>) => Layout<number>;
+  readonly u32: (rule?: IntegerConstraint<number>) => Layout<number>;
+  readonly u64: (rule?: IntegerConstraint<bigint>) => Layout<bigint>;
 }
 
 function integers(order: ByteOrder): Integers {
@@ -296,6 +296,38 @@ export function structure<const T extends Table>(table: T): Layout<StructureValu
       const members: Members = value;
       return concatBytes(
         ...entries.map(([name, layout]) => layout.write(members[name], `${path}.${name}`, members)),
+      );
+    },
+  };
+}
+
+type VariantValue<Name extends string, V extends Readonly<Record<number, Table>>> = {
+  [K in keyof V]: V[K] extends Table ? StructureValue<V[K]> & { readonly [N in Name]: K } : never;
+}[keyof V];
+
+/**
+ * A tag and then the members that belong to this tag, as one flat value that TypeScript narrows by the tag.
+ * A tag without a table is refused.
+ */
+export function variants<const Name extends string, const V extends Readonly<Record<number, Table>>>(
+  tagName: Name,
+  tag: Layout<number>,
+  tables: V,
+): Layout<VariantValue<Name, V>> {
+  const layouts = new Map(Object.entries(tables).map(([key, table]) => [Number(key), structure(table)]));
+  const choose = (found: unknown, path: string): Layout<Members> =>
+    layouts.get(Number(found)) ?? refuseTag(`${path}.${tagName}`, [...layouts.keys()], found);
+  return {
+    read: (cursor, path, members) => {
+      const found = tag.read(cursor, `${path}.${tagName}`, members);
+      const value = choose(found, path).read(cursor, path, members);
+      return { [tagName]: found, ...value } as VariantValue<Name, V>;
+    },
+    write: (value, path, members) => {
+      const found = value[tagName] as number;
+      return concatBytes(
+        tag.write(found, `${path}.${tagName}`, members),
+        choose(found, path).write(value, path, members),
       );
     },
   };
