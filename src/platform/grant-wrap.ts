@@ -14,6 +14,7 @@ import {
 } from 'hpke';
 import { createHash } from 'node:crypto';
 
+import { AGENT_PUBLIC_KEY_BYTES, paddedLabel } from '../../attestation/core/binding.ts';
 import { fromHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import { constantBytes, encode, fixedBytes, structure } from '../../attestation/core/layout.ts';
@@ -33,8 +34,6 @@ export const grantRefusals = defineRefusals('inauthentic', {
   },
 });
 
-/** Bytes of an X-Wing public key: ML-KEM-768 and then X25519. */
-export const AGENT_PUBLIC_KEY_BYTES = 1216;
 /** Bytes of an X-Wing encapsulation. */
 export const ENCAPSULATED_KEY_BYTES = 1120;
 /** Bytes of the key of a sealed model. */
@@ -42,8 +41,7 @@ export const MODEL_KEY_BYTES = 32;
 /** The model key and the tag of AES-256-GCM. */
 export const WRAPPED_KEY_BYTES = MODEL_KEY_BYTES + 16;
 
-const GRANT_LABEL = new Uint8Array(32);
-GRANT_LABEL.set(toUtf8('weightgate/grant/v1'));
+const GRANT_LABEL = paddedLabel('weightgate/grant/v1');
 
 /** The HPKE `info` of RP-24. */
 const grantInfo = structure({

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 
+import { AGENT_PUBLIC_KEY_BYTES } from '../../attestation/core/binding.ts';
 import {
-  AGENT_PUBLIC_KEY_BYTES,
   ENCAPSULATED_KEY_BYTES,
   WRAPPED_KEY_BYTES,
   checkAgentPublicKey,
