@@ -1,0 +1,176 @@
+/**
+ * Entries of the release log (docs/spec/release-protocol.md section 8, docs/spec/governance.md section 2): what the
+ * server appends, what the agent checks in a grant, what the auditor replays. One canonical byte form for each.
+ */
+
+import { z } from 'zod';
+
+import {
+  decodeCanonicalJson,
+  encodeCanonicalJson,
+  type JsonValue,
+} from '../../attestation/core/canonical-json.ts';
+import { decodeEnvelope, encodeEnvelope, type Envelope } from '../platform/dsse.ts';
+import { readShape } from '../platform/shape.ts';
+import {
+  deviceClassField,
+  digestField,
+  identifierField,
+  leaseIdentifierField,
+  modeField,
+  objectNameField,
+  phaseField,
+  posixSecondsField,
+} from './fields.ts';
+import { governanceFormRefusals } from './refusals.ts';
+import { trustRootSchema } from './trust-root.ts';
+
+/** RP-32. */
+export const MAX_ENTRY_BYTES = 65_535;
+
+const head = { version: z.literal(1), at: posixSecondsField };
+
+/** Any JSON: its form was checked when the entry was decoded, its depth when it was encoded. */
+const jsonField = z.custom<JsonValue>((value) => value !== undefined);
+
+const genesisSchema = z.strictObject({
+  ...head,
+  type: z.literal('genesis'),
+  /** No space and no plus sign: it is the name in a signed note's key (C2SP signed-note). */
+  origin: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/),
+  mode: modeField,
+  logKey: z.string().min(1).max(400),
+  trustRoot: trustRootSchema,
+});
+
+/** One entry is the act of one person: exactly one signature (GV-4). */
+const envelopeDocumentSchema = z.strictObject({
+  payload: z.string(),
+  payloadType: z.string(),
+  signatures: z.tuple([z.strictObject({ keyid: z.string().optional(), sig: z.string() })]),
+});
+
+const statementSchema = z.strictObject({
+  ...head,
+  type: z.literal('statement'),
+  envelope: envelopeDocumentSchema,
+});
+
+const enrolmentSchema = z.strictObject({
+  ...head,
+  type: z.literal('enrolment'),
+  lab: identifierField,
+  attestationKeyName: objectNameField,
+  endorsementKeyDigest: digestField,
+  endorsementCertificateDigest: digestField,
+  simulated: z.boolean(),
+});
+
+export const leaseSchema = z.strictObject({
+  lease: leaseIdentifierField,
+  startsAt: posixSecondsField,
+  endsAt: posixSecondsField,
+  renewAfterSeconds: z.int().positive(),
+});
+
+/** What one verified device said of itself, as the verifier put it. */
+export const deviceClaimsSchema = z.strictObject({
+  class: deviceClassField,
+  simulated: z.boolean(),
+  claims: jsonField,
+});
+
+const decisionSchema = z.strictObject({
+  ...head,
+  type: z.literal('decision'),
+  outcome: z.enum(['granted', 'refused']),
+  lab: identifierField,
+  purpose: z.string().min(1).max(200),
+  manifestDigest: digestField,
+  inferencePolicyDigest: digestField,
+  agentKeyDigest: digestField,
+  challengeDigest: digestField,
+  requestDigest: digestField,
+  evidenceDigest: digestField,
+  /** Empty when the evidence was refused. */
+  claims: z.array(deviceClaimsSchema).max(64),
+  referenceValuesDigest: digestField,
+  /** Null while no release policy is in force; nothing is granted then. */
+  releasePolicyDigest: digestField.nullable(),
+  serverBuild: z.string().min(1).max(200),
+  /** Null when the model version is not registered. */
+  phase: phaseField.nullable(),
+  reasons: z.array(z.string().min(1).max(200)).max(256),
+  refusals: z.array(z.strictObject({ code: z.string().max(64), field: z.string().max(200) })).max(64),
+  lease: leaseSchema.nullable(),
+  renews: leaseIdentifierField.nullable(),
+});
+
+const entrySchema = z.discriminatedUnion('type', [
+  genesisSchema,
+  statementSchema,
+  enrolmentSchema,
+  decisionSchema,
+]);
+
+export type GenesisEntry = z.infer<typeof genesisSchema>;
+export type StatementEntry = z.infer<typeof statementSchema>;
+export type EnrolmentEntry = z.infer<typeof enrolmentSchema>;
+export type DecisionEntry = z.infer<typeof decisionSchema>;
+export type LogEntry = z.infer<typeof entrySchema>;
+export type Lease = z.infer<typeof leaseSchema>;
+export type DeviceClaims = z.infer<typeof deviceClaimsSchema>;
+
+/**
+ * The canonical bytes of an entry: the leaf of the log.
+ *
+ * @throws RefusalError `shape-mismatch`, `json-malformed`, `governance-entry-too-large`
+ */
+export function encodeEntry(entry: LogEntry): Uint8Array<ArrayBuffer> {
+  const bytes = encodeCanonicalJson(readShape(entrySchema, entry, 'entry') as unknown as JsonValue);
+  if (bytes.length > MAX_ENTRY_BYTES) {
+    throw governanceFormRefusals.error('governance-entry-too-large', {
+      field: 'entry',
+      expected: `at most ${MAX_ENTRY_BYTES} bytes`,
+      found: `${bytes.length} bytes`,
+    });
+  }
+  return bytes;
+}
+
+/**
+ * Reads an entry. Its form holds afterwards; whether it was allowed to happen is for `applyEntry` to say.
+ *
+ * @throws RefusalError `json-*`, `utf8-malformed`, `shape-mismatch`
+ */
+export function decodeEntry(bytes: Uint8Array): LogEntry {
+  return readShape(entrySchema, decodeCanonicalJson(bytes, { maxBytes: MAX_ENTRY_BYTES }, 'entry'), 'entry');
+}
+
+/**
+ * The entry for one signed envelope.
+ *
+ * @param at POSIX seconds by the clock of the server
+ * @throws RefusalError `shape-mismatch` when the envelope carries another number of signatures than one
+ */
+export function statementEntry(at: number, envelope: Envelope): StatementEntry {
+  const document = decodeCanonicalJson(encodeEnvelope(envelope), { maxBytes: MAX_ENTRY_BYTES }, 'envelope');
+  return {
+    version: 1,
+    type: 'statement',
+    at,
+    envelope: readShape(envelopeDocumentSchema, document, 'envelope'),
+  };
+}
+
+/** The envelope of a statement entry, still only claimed. @throws RefusalError `base64-malformed` */
+export function envelopeOf(entry: StatementEntry): Envelope {
+  const { payload, payloadType, signatures } = entry.envelope;
+  const [{ keyid, sig }] = signatures;
+  const document: JsonValue = {
+    payload,
+    payloadType,
+    signatures: [keyid === undefined ? { sig } : { keyid, sig }],
+  };
+  return decodeEnvelope(encodeCanonicalJson(document), { maxBytes: MAX_ENTRY_BYTES }, 'entry.envelope');
+}

@@ -1,0 +1,168 @@
+/**
+ * What persons can state: the predicates of docs/spec/governance.md section 4, each with its schema and with the
+ * subject that an in-toto reader sees. `statedAt` is the signer's own clock: it makes two statements of the same
+ * content distinct, and no time is ever counted from it.
+ */
+
+import { createHash } from 'node:crypto';
+
+import { z } from 'zod';
+
+import { toUtf8 } from '../../attestation/core/bytes.ts';
+import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import type { Subject } from '../platform/dsse.ts';
+import {
+  deviceClassField,
+  digestField,
+  displayNameField,
+  identifierField,
+  jurisdictionField,
+  phaseField,
+  posixSecondsField,
+  publicKeyField,
+  reasonField,
+} from './fields.ts';
+
+export const PREDICATE_TYPE_PREFIX = 'https://weightgate.dev/predicate/';
+
+/** Longest lease that any policy can give: an offline machine that was revoked goes on no longer than this. */
+export const MAX_LEASE_SECONDS = 7 * 86_400;
+
+/** A payload whose envelope still fits into one log entry. */
+export const MAX_STATEMENT_BYTES = 48 * 1024;
+
+const leaseSecondsField = z.int().positive().max(MAX_LEASE_SECONDS);
+
+const labAccreditation = z.strictObject({
+  lab: identifierField,
+  organisation: displayNameField,
+  jurisdiction: jurisdictionField,
+  publicKeys: z.array(publicKeyField).min(1).max(16),
+  machines: z.array(z.strictObject({ name: identifierField, endorsementKeyDigest: digestField })).max(256),
+  endsAt: posixSecondsField,
+  statedAt: posixSecondsField,
+});
+
+const modelVersion = z.strictObject({
+  model: identifierField,
+  version: identifierField,
+  variant: z.enum(['base', 'aligned']),
+  manifestDigest: digestField,
+  inferencePolicyDigest: digestField,
+  statedAt: posixSecondsField,
+});
+
+const promotion = z.strictObject({
+  manifestDigest: digestField,
+  from: phaseField,
+  to: phaseField,
+  reason: reasonField,
+  statedAt: posixSecondsField,
+});
+
+const referenceValues = z.strictObject({
+  deviceClass: deviceClassField,
+  name: identifierField,
+  epoch: z.int().positive(),
+  /** The reference document of the device class; its own schema is that of `policies/reference-values/<class>`. */
+  values: z.custom<JsonValue>((value) => value !== undefined),
+  statedAt: posixSecondsField,
+});
+
+const releasePolicy = z.strictObject({
+  epoch: z.int().positive(),
+  /** Cedar policies as text. */
+  cedar: z.string().min(1),
+  /** A phase without a length grants nothing. */
+  leaseSeconds: z.strictObject({
+    research: leaseSecondsField.optional(),
+    enterprise: leaseSecondsField.optional(),
+    public: leaseSecondsField.optional(),
+  }),
+  /** Alternatives; of one of them every device class must be there and accepted. */
+  deviceSets: z.array(z.array(deviceClassField).min(1).max(16)).min(1).max(16),
+  /** What a challenge asks of a TPM. */
+  tpm: z.strictObject({
+    bank: z.enum(['sha256', 'sha384', 'sha512']),
+    pcrs: z.array(z.int().nonnegative().max(23)).min(1).max(24),
+  }),
+  statedAt: posixSecondsField,
+});
+
+export const holdTargetSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('model'), id: digestField }),
+  z.strictObject({ kind: z.literal('lab'), id: identifierField }),
+  z.strictObject({ kind: z.literal('all'), id: z.literal('all') }),
+]);
+export type HoldTarget = z.infer<typeof holdTargetSchema>;
+
+const hold = z.strictObject({ target: holdTargetSchema, reason: reasonField, statedAt: posixSecondsField });
+
+const resume = z.strictObject({
+  /** Payload digests of the hold statements that it lifts. A hold that came later stays in force. */
+  holds: z.array(digestField).min(1).max(64),
+  reason: reasonField,
+  statedAt: posixSecondsField,
+});
+
+/** Every kind of statement that this release knows. */
+export const predicateSchemas = {
+  'lab-accreditation/v1': labAccreditation,
+  'model-version/v1': modelVersion,
+  'promotion/v1': promotion,
+  'reference-values/v1': referenceValues,
+  'release-policy/v1': releasePolicy,
+  'hold/v1': hold,
+  'resume/v1': resume,
+} as const;
+
+export type PredicateName = keyof typeof predicateSchemas;
+export type PredicateOf<Name extends PredicateName> = z.infer<(typeof predicateSchemas)[Name]>;
+
+export type LabAccreditation = PredicateOf<'lab-accreditation/v1'>;
+export type ModelVersion = PredicateOf<'model-version/v1'>;
+export type Promotion = PredicateOf<'promotion/v1'>;
+export type ReferenceValues = PredicateOf<'reference-values/v1'>;
+export type ReleasePolicy = PredicateOf<'release-policy/v1'>;
+export type Hold = PredicateOf<'hold/v1'>;
+export type Resume = PredicateOf<'resume/v1'>;
+
+/** A predicate together with its kind. */
+export type NamedPredicate = {
+  [Name in PredicateName]: { readonly name: Name; readonly predicate: PredicateOf<Name> };
+}[PredicateName];
+
+function digestOfText(text: string): string {
+  return createHash('sha256').update(toUtf8(text)).digest('hex');
+}
+
+function textSubject(name: string): Subject {
+  return { name, digest: { sha256: digestOfText(name) } };
+}
+
+function digestSubject(name: string, sha256: string): Subject {
+  return { name, digest: { sha256 } };
+}
+
+/** What a statement is about: one subject for each thing, derived from the predicate and from nothing else. */
+export function subjectsOf(named: NamedPredicate): readonly Subject[] {
+  switch (named.name) {
+    case 'lab-accreditation/v1':
+      return [textSubject(`lab:${named.predicate.lab}`)];
+    case 'model-version/v1':
+    case 'promotion/v1':
+      return [digestSubject('model', named.predicate.manifestDigest)];
+    case 'reference-values/v1':
+      return [textSubject(`reference-values:${named.predicate.deviceClass}/${named.predicate.name}`)];
+    case 'release-policy/v1':
+      return [textSubject('release-policy')];
+    case 'hold/v1': {
+      const { kind, id } = named.predicate.target;
+      return [
+        kind === 'model' ? digestSubject('model', id) : textSubject(kind === 'lab' ? `lab:${id}` : 'all'),
+      ];
+    }
+    case 'resume/v1':
+      return named.predicate.holds.map((digest) => digestSubject('hold', digest));
+  }
+}

@@ -1,0 +1,173 @@
+/** The state of governance: what the log, read from its first entry, has made true. A value; nothing changes it. */
+
+import { createHash } from 'node:crypto';
+
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import type { Mode, Phase } from './fields.ts';
+import type {
+  HoldTarget,
+  LabAccreditation,
+  ModelVersion,
+  NamedPredicate,
+  PredicateName,
+  ReferenceValues,
+  ReleasePolicy,
+} from './predicates.ts';
+import type { TrustRoot } from './trust-root.ts';
+
+/** Where in the log something became true. */
+export interface LoggedMoment {
+  /** Index of the entry, counted from the genesis entry, which is 0. */
+  readonly index: number;
+  /** POSIX seconds as logged. */
+  readonly at: number;
+  /** Lower-case hex SHA-256 of the statement's payload. */
+  readonly payloadDigest: string;
+}
+
+export interface LabState extends LoggedMoment {
+  readonly accreditation: LabAccreditation;
+}
+
+export interface ModelState {
+  readonly registration: ModelVersion;
+  readonly registered: LoggedMoment;
+  readonly phase: Phase;
+  /** Since when it is in this phase; its review for the next one counts from here. */
+  readonly phaseSince: LoggedMoment;
+}
+
+export interface HoldState extends LoggedMoment {
+  readonly target: HoldTarget;
+  readonly person: string;
+  readonly reason: string;
+}
+
+export interface ReferenceValuesState extends LoggedMoment {
+  readonly reference: ReferenceValues;
+}
+
+export interface ReleasePolicyState extends LoggedMoment {
+  readonly policy: ReleasePolicy;
+}
+
+/** A statement that waits for its quorum. */
+export interface PendingStatement {
+  readonly named: NamedPredicate;
+  readonly payloadDigest: string;
+  /** When its first signature was logged; it lapses from there. */
+  readonly openedAt: number;
+  /** Persons who signed, with the index of the entry of each. */
+  readonly signedBy: ReadonlyMap<string, number>;
+}
+
+export interface EnrolmentState {
+  readonly index: number;
+  readonly at: number;
+  readonly lab: string;
+  readonly endorsementKeyDigest: string;
+  readonly endorsementCertificateDigest: string;
+  readonly simulated: boolean;
+}
+
+export interface GovernanceState {
+  readonly origin: string;
+  readonly mode: Mode;
+  /** Verifier key of the log, as in its signed notes. */
+  readonly logKey: string;
+  readonly trustRoot: TrustRoot;
+  /** How many entries were applied: the index of the next one. */
+  readonly size: number;
+  /** Time of the last entry. */
+  readonly at: number;
+  /** By lab. */
+  readonly labs: ReadonlyMap<string, LabState>;
+  /** By manifest digest. */
+  readonly models: ReadonlyMap<string, ModelState>;
+  /** By payload digest of the hold statement: those in force. */
+  readonly holds: ReadonlyMap<string, HoldState>;
+  /** By `deviceClass/name`. */
+  readonly referenceValues: ReadonlyMap<string, ReferenceValuesState>;
+  readonly releasePolicy: ReleasePolicyState | null;
+  /** By payload digest. */
+  readonly pending: ReadonlyMap<string, PendingStatement>;
+  /** Payload digests of all statements that took effect. */
+  readonly settled: ReadonlySet<string>;
+  /** By attestation key name, lower-case hex. */
+  readonly enrolments: ReadonlyMap<string, EnrolmentState>;
+}
+
+/** What one entry brought about. */
+export type Effect =
+  | {
+      readonly effect: 'signature-counted';
+      readonly predicate: PredicateName;
+      readonly payloadDigest: string;
+      readonly person: string;
+      readonly persons: number;
+      readonly needed: number;
+    }
+  | { readonly effect: 'lab-accredited'; readonly lab: string }
+  | { readonly effect: 'model-registered'; readonly manifestDigest: string }
+  | { readonly effect: 'model-promoted'; readonly manifestDigest: string; readonly to: Phase }
+  | { readonly effect: 'reference-values-set'; readonly deviceClass: string; readonly name: string }
+  | { readonly effect: 'release-policy-set'; readonly epoch: number }
+  | { readonly effect: 'held'; readonly target: HoldTarget; readonly hold: string }
+  | { readonly effect: 'resumed'; readonly target: HoldTarget; readonly hold: string }
+  | { readonly effect: 'machine-enrolled'; readonly lab: string; readonly attestationKeyName: string };
+
+/** An entry was applied: the state after it, and what it brought about. */
+export interface Applied {
+  readonly state: GovernanceState;
+  readonly effects: readonly Effect[];
+}
+
+/** The accreditation that is in force at a time, or undefined. It ends at `endsAt` sharp. */
+export function accreditationAt(
+  state: GovernanceState,
+  lab: string,
+  at: number,
+): LabAccreditation | undefined {
+  const accreditation = state.labs.get(lab)?.accreditation;
+  return accreditation !== undefined && at < accreditation.endsAt ? accreditation : undefined;
+}
+
+/** The holds in force that stop a lab, a model version or everything. */
+export function holdsOn(
+  state: GovernanceState,
+  {
+    lab,
+    manifestDigest,
+  }: { readonly lab?: string | undefined; readonly manifestDigest?: string | undefined },
+): readonly HoldState[] {
+  return [...state.holds.values()].filter(({ target }) => {
+    if (target.kind === 'all') return true;
+    return target.id === (target.kind === 'lab' ? lab : manifestDigest);
+  });
+}
+
+/** The reference values in force for a device class, by name. */
+export function referenceValuesFor(state: GovernanceState, deviceClass: string): readonly ReferenceValues[] {
+  return sortedReferenceValues(state)
+    .map(({ reference }) => reference)
+    .filter((reference) => reference.deviceClass === deviceClass);
+}
+
+function sortedReferenceValues(state: GovernanceState): readonly ReferenceValuesState[] {
+  const entries = [...state.referenceValues].sort(([left], [right]) => (left < right ? -1 : 1));
+  return entries.map(([, value]) => value);
+}
+
+/**
+ * `referenceValuesDigest` of a decision (GV-31): lower-case hex SHA-256 of the canonical JSON list of the payload
+ * digests of all reference-value statements in force, ordered by device class and name.
+ */
+export function referenceValuesDigestOf(state: GovernanceState): string {
+  const digests = sortedReferenceValues(state).map(({ payloadDigest }) => payloadDigest);
+  return createHash('sha256').update(encodeCanonicalJson(digests)).digest('hex');
+}
+
+/** `releasePolicyDigest` of a decision (GV-31): the payload digest of the release-policy statement in force. */
+export function releasePolicyDigestOf(state: GovernanceState): string | null {
+  return state.releasePolicy?.payloadDigest ?? null;
+}
