@@ -73,3 +73,8 @@ export function defineRefusals<Code extends string>(
     error: (code, facts, options) => new RefusalError(family, refusal(code, facts), options),
   };
 }
+
+/** Whether something thrown is one of our refusals; `instanceof` alone leaves its code without a type. */
+export function isRefusal(error: unknown): error is RefusalError {
+  return error instanceof RefusalError;
+}

@@ -1,0 +1,27 @@
+/** Interrupts as an abort signal, so that a command cleans up before it ends (CL-2). */
+
+import { Interrupted } from './failure.ts';
+
+/**
+ * Runs a command with a signal that SIGINT and SIGTERM abort. A second interrupt ends the process at once.
+ *
+ * @throws Interrupted when the command ended because of a signal
+ */
+export async function withInterruption<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
+    controller.abort(new Interrupted(name));
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  try {
+    const result = await run(controller.signal);
+    controller.signal.throwIfAborted();
+    return result;
+  } catch (error) {
+    controller.signal.throwIfAborted();
+    throw error;
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
