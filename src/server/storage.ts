@@ -1,0 +1,274 @@
+/**
+ * What the server must remember besides the log: open challenges, credentials that wait for their answer, leases
+ * that may be renewed, and the requests behind the logged decisions. Embedded SQLite; every change is on disk before
+ * its method returns, so that a restart revives no nonce (docs/spec/release-protocol.md, RP-15).
+ */
+
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
+
+import { defineRefusals } from '../../attestation/core/refusal.ts';
+
+export const storageRefusals = defineRefusals('environment', {
+  'storage-not-opened': {
+    means: "The server's database could not be opened.",
+    hint: 'Check that the path is the home of a server, that this user may write there, and that no other server runs on it.',
+  },
+  'storage-version': {
+    means: 'The database was made by another version of the server.',
+    hint: 'Start the version that made it, or migrate the home as its release notes say.',
+  },
+});
+
+/** A nonce that was handed out for one release request. */
+export interface Challenge {
+  readonly challenge: string;
+  /** 32 bytes. */
+  readonly nonce: Uint8Array;
+  readonly lab: string;
+  readonly manifestDigest: string;
+  /** POSIX seconds; not valid any more from then on. */
+  readonly expiresAt: number;
+}
+
+/** What became of a challenge that a request names. */
+export type Consumption =
+  { readonly outcome: 'consumed'; readonly challenge: Challenge } | { readonly outcome: 'used' | 'unknown' };
+
+/** An enrolment that waits for the answer to its credential. The credential itself is not kept. */
+export interface PendingEnrolment {
+  readonly enrolment: string;
+  /** SHA-256 of the credential, 32 bytes. */
+  readonly credentialDigest: Uint8Array;
+  readonly lab: string;
+  /** Lower-case hex, as in the log. */
+  readonly attestationKeyName: string;
+  readonly endorsementKeyDigest: string;
+  readonly endorsementCertificateDigest: string;
+  readonly simulated: boolean;
+  /** POSIX seconds. */
+  readonly expiresAt: number;
+}
+
+/** To whom a lease was granted: only the same may renew it (RP-30). */
+export interface LeaseRecord {
+  readonly lease: string;
+  readonly lab: string;
+  readonly manifestDigest: string;
+  /** Names of the devices that the evidence proved, in one text. */
+  readonly machine: string;
+  /** POSIX seconds. */
+  readonly endsAt: number;
+}
+
+const SCHEMA_VERSION = 1;
+const SCHEMA = `
+  CREATE TABLE challenges (
+    challenge TEXT PRIMARY KEY, nonce BLOB NOT NULL, lab TEXT NOT NULL, manifest_digest TEXT NOT NULL,
+    expires_at INTEGER NOT NULL, consumed INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE INDEX challenges_by_expiry ON challenges (expires_at);
+  CREATE TABLE enrolments (
+    enrolment TEXT PRIMARY KEY, credential_digest BLOB NOT NULL, lab TEXT NOT NULL,
+    attestation_key_name TEXT NOT NULL, endorsement_key_digest TEXT NOT NULL,
+    endorsement_certificate_digest TEXT NOT NULL, simulated INTEGER NOT NULL, expires_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX enrolments_by_expiry ON enrolments (expires_at);
+  CREATE TABLE leases (
+    lease TEXT PRIMARY KEY, lab TEXT NOT NULL, manifest_digest TEXT NOT NULL, machine TEXT NOT NULL,
+    ends_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX leases_by_end ON leases (ends_at);
+  CREATE TABLE requests (request_digest TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT;
+`;
+
+/** How long a used or expired challenge is kept, so that a repeat is told "used" and not "unknown". */
+const KEPT_AFTER_EXPIRY_SECONDS = 600;
+
+/** Column aliases make a row the value that the caller reads; the schema above guarantees the types. */
+const SQL = {
+  countChallenges: 'SELECT count(*) AS count FROM challenges WHERE consumed = 0 AND expires_at > ?',
+  insertChallenge:
+    'INSERT INTO challenges (challenge, nonce, lab, manifest_digest, expires_at) VALUES (?, ?, ?, ?, ?)',
+  consumeChallenge: `UPDATE challenges SET consumed = 1 WHERE challenge = ? AND consumed = 0
+    RETURNING challenge, nonce, lab, manifest_digest AS manifestDigest, expires_at AS expiresAt`,
+  findChallenge: 'SELECT 1 FROM challenges WHERE challenge = ?',
+  purgeChallenges: 'DELETE FROM challenges WHERE expires_at <= ?',
+  countEnrolments: 'SELECT count(*) AS count FROM enrolments WHERE expires_at > ?',
+  insertEnrolment: 'INSERT INTO enrolments VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+  takeEnrolment: `DELETE FROM enrolments WHERE enrolment = ? RETURNING enrolment,
+    credential_digest AS credentialDigest, lab, attestation_key_name AS attestationKeyName,
+    endorsement_key_digest AS endorsementKeyDigest,
+    endorsement_certificate_digest AS endorsementCertificateDigest, simulated, expires_at AS expiresAt`,
+  purgeEnrolments: 'DELETE FROM enrolments WHERE expires_at <= ?',
+  insertLease: 'INSERT INTO leases VALUES (?, ?, ?, ?, ?)',
+  findLease:
+    'SELECT lease, lab, manifest_digest AS manifestDigest, machine, ends_at AS endsAt FROM leases WHERE lease = ?',
+  purgeLeases: 'DELETE FROM leases WHERE ends_at <= ?',
+  insertRequest: 'INSERT OR IGNORE INTO requests VALUES (?, ?)',
+  findRequest: 'SELECT payload FROM requests WHERE request_digest = ?',
+} as const;
+
+/** One writer on one database file. All methods return after their change is durable. */
+export class ServerStorage {
+  private readonly database: DatabaseSync;
+  private readonly statements: Readonly<Record<keyof typeof SQL, StatementSync>>;
+
+  private constructor(database: DatabaseSync) {
+    this.database = database;
+    this.statements = Object.fromEntries(
+      Object.entries(SQL).map(([name, sql]) => [name, database.prepare(sql)]),
+    ) as Record<keyof typeof SQL, StatementSync>;
+  }
+
+  /** Makes a new, empty database. @throws RefusalError `storage-not-opened`, `storage-version` when it exists */
+  static create(path: string): ServerStorage {
+    return ServerStorage.connect(path, 'rwc', (database) => {
+      if (versionOf(database) !== 0) refuseVersion(path, 'no database', versionOf(database));
+      database.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
+    });
+  }
+
+  /** @throws RefusalError `storage-not-opened`, `storage-version` */
+  static open(path: string): ServerStorage {
+    return ServerStorage.connect(path, 'rw', (database) => {
+      const version = versionOf(database);
+      if (version !== SCHEMA_VERSION) refuseVersion(path, `version ${SCHEMA_VERSION}`, version);
+    });
+  }
+
+  /** @param mode of SQLite's file names: only `rwc` makes a file that is not there */
+  private static connect(
+    path: string,
+    mode: 'rw' | 'rwc',
+    prepare: (database: DatabaseSync) => void,
+  ): ServerStorage {
+    const location = pathToFileURL(path);
+    location.searchParams.set('mode', mode);
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(location, { timeout: 1000 });
+      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      prepare(database);
+      return new ServerStorage(database);
+    } catch (cause) {
+      database?.close();
+      if (cause instanceof Error && cause.name === 'RefusalError') throw cause;
+      const found = cause instanceof Error ? cause.message : 'another failure';
+      throw storageRefusals.error(
+        'storage-not-opened',
+        { field: path, expected: 'a database of this server', found },
+        { cause },
+      );
+    }
+  }
+
+  /**
+   * Keeps a new challenge, unless too many are open (RP-14).
+   *
+   * @param now POSIX seconds
+   * @returns whether it was kept
+   */
+  openChallenge(challenge: Challenge, maxOpen: number, now: number): boolean {
+    return this.inTransaction(() => {
+      this.statements.purgeChallenges.run(now - KEPT_AFTER_EXPIRY_SECONDS);
+      if (countOf(this.statements.countChallenges, now) >= maxOpen) return false;
+      const { nonce, lab, manifestDigest, expiresAt } = challenge;
+      this.statements.insertChallenge.run(challenge.challenge, nonce, lab, manifestDigest, expiresAt);
+      return true;
+    });
+  }
+
+  /** Uses a challenge up, whether or not it has expired: one atomic statement (RP-15, W4). */
+  consumeChallenge(challenge: string): Consumption {
+    const row = this.statements.consumeChallenge.get(challenge);
+    if (row !== undefined) return { outcome: 'consumed', challenge: { ...row } as unknown as Challenge };
+    return { outcome: this.statements.findChallenge.get(challenge) === undefined ? 'unknown' : 'used' };
+  }
+
+  /** Keeps a new enrolment, unless too many wait. @param now POSIX seconds @returns whether it was kept */
+  openEnrolment(pending: PendingEnrolment, maxOpen: number, now: number): boolean {
+    return this.inTransaction(() => {
+      this.statements.purgeEnrolments.run(now);
+      if (countOf(this.statements.countEnrolments, now) >= maxOpen) return false;
+      this.statements.insertEnrolment.run(
+        pending.enrolment,
+        pending.credentialDigest,
+        pending.lab,
+        pending.attestationKeyName,
+        pending.endorsementKeyDigest,
+        pending.endorsementCertificateDigest,
+        pending.simulated ? 1 : 0,
+        pending.expiresAt,
+      );
+      return true;
+    });
+  }
+
+  /** Takes an enrolment out: whatever its answer, there is no second one (RP-11). */
+  takeEnrolment(enrolment: string): PendingEnrolment | undefined {
+    const row = this.statements.takeEnrolment.get(enrolment);
+    if (row === undefined) return undefined;
+    return { ...row, simulated: row['simulated'] === 1 } as unknown as PendingEnrolment;
+  }
+
+  /**
+   * Keeps what a decision rests on, before the decision is logged (RP-34): the request, and for a grant its lease.
+   *
+   * @param requestDigest lower-case hex SHA-256 of the payload
+   * @param now POSIX seconds
+   */
+  keepDecision(
+    requestDigest: string,
+    payload: Uint8Array,
+    lease: LeaseRecord | undefined,
+    now: number,
+  ): void {
+    this.inTransaction(() => {
+      this.statements.insertRequest.run(requestDigest, payload);
+      this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
+      if (lease === undefined) return;
+      const { lab, manifestDigest, machine, endsAt } = lease;
+      this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt);
+    });
+  }
+
+  findLease(lease: string): LeaseRecord | undefined {
+    const row = this.statements.findLease.get(lease);
+    return row === undefined ? undefined : ({ ...row } as unknown as LeaseRecord);
+  }
+
+  /** The payload of a logged request, by its digest. */
+  findRequest(requestDigest: string): Uint8Array | undefined {
+    const payload = this.statements.findRequest.get(requestDigest)?.['payload'];
+    return payload instanceof Uint8Array ? payload : undefined;
+  }
+
+  close(): void {
+    this.database.close();
+  }
+
+  private inTransaction<T>(change: () => T): T {
+    this.database.exec('BEGIN IMMEDIATE');
+    try {
+      const result = change();
+      this.database.exec('COMMIT');
+      return result;
+    } catch (cause) {
+      if (this.database.isTransaction) this.database.exec('ROLLBACK');
+      throw cause;
+    }
+  }
+}
+
+function countOf(statement: StatementSync, ...values: SQLInputValue[]): number {
+  return Number(statement.get(...values)?.['count'] ?? 0);
+}
+
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
+}
+
+function refuseVersion(path: string, expected: string, found: number): never {
+  throw storageRefusals.error('storage-version', { field: path, expected, found: `version ${found}` });
+}

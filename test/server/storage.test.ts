@@ -1,0 +1,130 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { ServerStorage, type Challenge, type PendingEnrolment } from '../../src/server/storage.ts';
+import { refusalCode } from '../support/refusal-code.ts';
+
+let folder: string;
+let path: string;
+let storage: ServerStorage;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weightgate-storage-'));
+  path = join(folder, 'weightgate.sqlite');
+  storage = ServerStorage.create(path);
+});
+
+afterEach(() => {
+  storage.close();
+  rmSync(folder, { recursive: true });
+});
+
+function reopen(): void {
+  storage.close();
+  storage = ServerStorage.open(path);
+}
+
+const challengeOf = (challenge: string, expiresAt = 1120): Challenge => ({
+  challenge,
+  nonce: new Uint8Array(32).fill(7),
+  lab: 'lab-a',
+  manifestDigest: 'aa'.repeat(32),
+  expiresAt,
+});
+
+const enrolmentOf = (enrolment: string): PendingEnrolment => ({
+  enrolment,
+  credentialDigest: new Uint8Array(32).fill(1),
+  lab: 'lab-a',
+  attestationKeyName: `000b${'11'.repeat(32)}`,
+  endorsementKeyDigest: '22'.repeat(32),
+  endorsementCertificateDigest: '33'.repeat(32),
+  simulated: true,
+  expiresAt: 1120,
+});
+
+describe('challenges', () => {
+  it('RP-15: a challenge is consumed once, and a repeat is told so', () => {
+    expect(storage.openChallenge(challengeOf('c1'), 10, 1000)).toBe(true);
+    const first = storage.consumeChallenge('c1');
+    expect(first).toEqual({ outcome: 'consumed', challenge: challengeOf('c1') });
+    expect(storage.consumeChallenge('c1')).toEqual({ outcome: 'used' });
+    expect(storage.consumeChallenge('c2')).toEqual({ outcome: 'unknown' });
+  });
+
+  it('RP-15: a restart does not revive a nonce', () => {
+    storage.openChallenge(challengeOf('c1'), 10, 1000);
+    storage.openChallenge(challengeOf('c2'), 10, 1000);
+    storage.consumeChallenge('c1');
+    reopen();
+    expect(storage.consumeChallenge('c1').outcome).toBe('used');
+    expect(storage.consumeChallenge('c2').outcome).toBe('consumed');
+  });
+
+  it('RP-14: open challenges are bounded; used and expired ones make room', () => {
+    for (const name of ['c1', 'c2']) expect(storage.openChallenge(challengeOf(name), 2, 1000)).toBe(true);
+    expect(storage.openChallenge(challengeOf('c3'), 2, 1000)).toBe(false);
+    storage.consumeChallenge('c1');
+    expect(storage.openChallenge(challengeOf('c3'), 2, 1000)).toBe(true);
+    expect(storage.openChallenge(challengeOf('c4', 2000), 2, 1120)).toBe(true);
+  });
+
+  it('RP-14: what expired long ago is forgotten', () => {
+    storage.openChallenge(challengeOf('c1', 1120), 10, 1000);
+    storage.openChallenge(challengeOf('c2', 9000), 10, 5000);
+    expect(storage.consumeChallenge('c1').outcome).toBe('unknown');
+  });
+});
+
+describe('pending enrolments', () => {
+  it('RP-11: an enrolment is taken once, also across a restart', () => {
+    expect(storage.openEnrolment(enrolmentOf('e1'), 10, 1000)).toBe(true);
+    reopen();
+    expect(storage.takeEnrolment('e1')).toEqual(enrolmentOf('e1'));
+    expect(storage.takeEnrolment('e1')).toBeUndefined();
+  });
+
+  it('RP-11: they are bounded, and expired ones make room', () => {
+    expect(storage.openEnrolment(enrolmentOf('e1'), 1, 1000)).toBe(true);
+    expect(storage.openEnrolment(enrolmentOf('e2'), 1, 1000)).toBe(false);
+    expect(storage.openEnrolment(enrolmentOf('e2'), 1, 1120)).toBe(true);
+    expect(storage.takeEnrolment('e1')).toBeUndefined();
+  });
+});
+
+describe('decisions', () => {
+  it('RP-34: keeps the request under its digest, and RP-30: the lease with it', () => {
+    const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
+    storage.keepDecision('d1', new Uint8Array([1, 2]), lease, 1000);
+    storage.keepDecision('d1', new Uint8Array([1, 2]), undefined, 1000);
+    reopen();
+    expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
+    expect(storage.findRequest('d2')).toBeUndefined();
+    expect(storage.findLease('l1')).toEqual(lease);
+    expect(storage.findLease('l2')).toBeUndefined();
+  });
+
+  it('a failed change leaves nothing of itself', () => {
+    const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
+    storage.keepDecision('d1', new Uint8Array([1]), lease, 1000);
+    expect(() => {
+      storage.keepDecision('d2', new Uint8Array([2]), lease, 1000);
+    }).toThrow(/UNIQUE/);
+    expect(storage.findRequest('d2')).toBeUndefined();
+    expect(storage.openChallenge(challengeOf('c1'), 10, 1000)).toBe(true);
+  });
+});
+
+describe('opening', () => {
+  it('refuses a second creation, a file that is no database and a missing folder, each by its code', () => {
+    expect(refusalCode(() => ServerStorage.create(path))).toBe('storage-version');
+    const other = join(folder, 'other.sqlite');
+    writeFileSync(other, 'not a database, but long enough to be taken for one'.repeat(50));
+    expect(refusalCode(() => ServerStorage.open(other))).toBe('storage-not-opened');
+    const missing = join(folder, 'missing.sqlite');
+    expect(refusalCode(() => ServerStorage.open(missing))).toBe('storage-not-opened');
+    expect(existsSync(missing)).toBe(false);
+  });
+});
