@@ -1,0 +1,227 @@
+/** The agent's side of the release protocol (docs/spec/release-protocol.md sections 3 to 5). */
+
+import { createHash } from 'node:crypto';
+
+import { z } from 'zod';
+
+import { computeBinding } from '../../attestation/core/binding.ts';
+import { fromBase64, fromHex, toBase64 } from '../../attestation/core/bytes.ts';
+import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
+import { defineRefusals } from '../../attestation/core/refusal.ts';
+import type { LogTrust } from '../log/checkpoint.ts';
+import { parseVerifierKey } from '../log/verifier-key.ts';
+import type { Clock } from '../platform/clock.ts';
+import { encodeEnvelope, signEnvelope } from '../platform/dsse.ts';
+import type { Ed25519Signer } from '../platform/ed25519.ts';
+import { generateAgentKeyPair } from '../platform/grant-wrap.ts';
+import type { HttpClient } from '../platform/http-client.ts';
+import type { ServerProfile } from '../platform/server-profile.ts';
+import { readShape } from '../platform/shape.ts';
+import { collectEvidence, deviceRequestSchema, type DeviceAttester } from './evidence.ts';
+import { openGrant, type OpenedGrant } from './grant.ts';
+
+export const keyReleaseRefusals = defineRefusals('inauthentic', {
+  'challenge-origin': {
+    means: 'The server names another log than the one the profile pins.',
+    hint: 'Check that profile and address belong together; ask the owner for the current profile.',
+  },
+  'enrolment-name': {
+    means: 'The server enrolled another attestation key than the one in this TPM.',
+    hint: 'Try again; if it goes on, ask the operator of the server.',
+  },
+});
+
+const ENROLMENT_REQUEST_TYPE = 'application/vnd.weightgate.enrolment-request.v1+json';
+const RELEASE_REQUEST_TYPE = 'application/vnd.weightgate.release-request.v1+json';
+
+const credentialSchema = z.strictObject({
+  version: z.literal(1),
+  enrolment: z.string().min(1).max(100),
+  credentialBlob: z.string(),
+  encryptedSecret: z.string(),
+  expiresAt: z.int(),
+});
+
+const enrolledSchema = z.strictObject({
+  version: z.literal(1),
+  attestationKeyName: z.string(),
+  proof: z.string(),
+});
+
+const challengeSchema = z.strictObject({
+  version: z.literal(1),
+  challenge: z.string().min(1).max(100),
+  nonce: z.string(),
+  origin: z.string(),
+  devices: z.array(deviceRequestSchema).min(1).max(32),
+  expiresAt: z.int(),
+});
+
+/** Whoever asks, and with what. */
+export interface KeyReleaseOptions {
+  readonly client: HttpClient;
+  readonly profile: ServerProfile;
+  readonly lab: string;
+  readonly labSigner: Ed25519Signer;
+  readonly purpose: string;
+  readonly clock: Clock;
+}
+
+/** The TPM's part of an enrolment. */
+export interface EnrollingTpm {
+  /** DER. */
+  readonly endorsementCertificate: Uint8Array;
+  /** TPMT_PUBLIC. */
+  readonly attestationKey: Uint8Array;
+  /** Name of the attestation key: algorithm and digest. */
+  readonly attestationKeyName: Uint8Array;
+  activate(credentialBlob: Uint8Array, encryptedSecret: Uint8Array): Promise<Uint8Array>;
+}
+
+/** What is asked for: one model under one inference policy. */
+export interface ReleaseSubject {
+  /** Lower-case hex SHA-256. */
+  readonly manifestDigest: string;
+  /** Lower-case hex SHA-256. */
+  readonly inferencePolicyDigest: string;
+  /** The lease to renew, or null. */
+  readonly renews: string | null;
+}
+
+export interface ReleasedKey extends OpenedGrant {
+  /** When the request began, by {@link Clock.monotonicMilliseconds} (RP-29). */
+  readonly requestedAtMilliseconds: number;
+}
+
+export function logTrustOf(profile: ServerProfile): LogTrust {
+  return { origin: profile.origin, keys: [parseVerifierKey(profile.logKey, 'profile.logKey')] };
+}
+
+/**
+ * Proves to the server that the attestation key lives in the TPM of the endorsement certificate (RP-8 to RP-12). Done
+ * at every start of an agent: the proof is cheap, and the agent then has no state that could be stale.
+ *
+ * @throws RefusalError what the server refuses, `tpm-*`, `server-*`, `enrolment-name`
+ */
+export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Promise<void> {
+  const { client } = options;
+  const request = await signed(options, ENROLMENT_REQUEST_TYPE, {
+    version: 1,
+    lab: options.lab,
+    endorsementCertificate: toBase64(tpm.endorsementCertificate),
+    endorsementChain: [],
+    attestationKey: toBase64(tpm.attestationKey),
+  });
+  const offer = readShape(
+    credentialSchema,
+    await client.post('/v1/enrolments', request.envelope),
+    'enrolment',
+  );
+  const credential = await tpm.activate(
+    fromBase64(offer.credentialBlob, 'enrolment.credentialBlob'),
+    fromBase64(offer.encryptedSecret, 'enrolment.encryptedSecret'),
+  );
+  const path = `/v1/enrolments/${encodeURIComponent(offer.enrolment)}/activation`;
+  const body = encodeCanonicalJson({ version: 1, credential: toBase64(credential) });
+  const enrolled = readShape(enrolledSchema, await client.post(path, body), 'activation');
+  const expected = Buffer.from(tpm.attestationKeyName).toString('hex');
+  if (enrolled.attestationKeyName !== expected) {
+    throw keyReleaseRefusals.error('enrolment-name', {
+      field: 'activation.attestationKeyName',
+      expected,
+      found: enrolled.attestationKeyName,
+    });
+  }
+}
+
+/**
+ * One whole release or renewal: challenge, fresh key, evidence, request, proof, opening.
+ *
+ * @throws RefusalError what the server refuses, `server-*`, `tpm-*`, `grant-*`, `log-*`, `challenge-origin`
+ */
+export async function requestRelease(
+  options: KeyReleaseOptions,
+  subject: ReleaseSubject,
+  attesters: readonly DeviceAttester[],
+): Promise<ReleasedKey> {
+  const requestedAtMilliseconds = options.clock.monotonicMilliseconds();
+  const prepared = await prepareRelease(options, subject, attesters);
+  const answer = await options.client.post('/v1/releases', prepared.envelope);
+  const grant = await openGrant(answer, prepared.expectations);
+  return { ...grant, requestedAtMilliseconds };
+}
+
+/** A signed release request and what its grant has to be. */
+export interface PreparedRelease {
+  /** Canonical bytes of the DSSE envelope: the body of `POST /v1/releases`. */
+  readonly envelope: Uint8Array;
+  readonly expectations: Parameters<typeof openGrant>[1];
+}
+
+/** Everything up to the sending of a release request. */
+export async function prepareRelease(
+  options: KeyReleaseOptions,
+  subject: ReleaseSubject,
+  attesters: readonly DeviceAttester[],
+): Promise<PreparedRelease> {
+  const challenge = await fetchChallenge(options, subject.manifestDigest);
+  const nonce = fromBase64(challenge.nonce, 'challenge.nonce');
+  const keyPair = await generateAgentKeyPair();
+  const binding = computeBinding({
+    challengeNonce: nonce,
+    agentPublicKey: keyPair.publicKey,
+    lab: options.lab,
+    manifestDigest: fromHex(subject.manifestDigest, 'manifestDigest'),
+    inferencePolicyDigest: fromHex(subject.inferencePolicyDigest, 'inferencePolicyDigest'),
+    logOrigin: options.profile.origin,
+  });
+  const { envelope, payloadDigest } = await signed(options, RELEASE_REQUEST_TYPE, {
+    version: 1,
+    challenge: challenge.challenge,
+    lab: options.lab,
+    purpose: options.purpose,
+    ...subject,
+    agentKey: toBase64(keyPair.publicKey),
+    evidence: await collectEvidence(challenge.devices, attesters, binding),
+  });
+  const expectations = {
+    log: logTrustOf(options.profile),
+    lab: options.lab,
+    purpose: options.purpose,
+    ...subject,
+    keyPair,
+    nonce,
+    requestDigest: payloadDigest,
+    binding,
+  };
+  return { envelope, expectations };
+}
+
+async function fetchChallenge(
+  { client, lab, profile }: KeyReleaseOptions,
+  manifestDigest: string,
+): Promise<z.infer<typeof challengeSchema>> {
+  const body = encodeCanonicalJson({ version: 1, lab, manifestDigest });
+  const challenge = readShape(challengeSchema, await client.post('/v1/challenges', body), 'challenge');
+  if (challenge.origin !== profile.origin) {
+    throw keyReleaseRefusals.error('challenge-origin', {
+      field: 'challenge.origin',
+      expected: profile.origin,
+      found: challenge.origin,
+    });
+  }
+  return challenge;
+}
+
+async function signed(
+  { labSigner }: KeyReleaseOptions,
+  payloadType: string,
+  document: JsonValue,
+): Promise<{ readonly envelope: Uint8Array; readonly payloadDigest: string }> {
+  const payload = encodeCanonicalJson(document);
+  const envelope = await signEnvelope(payloadType, payload, [labSigner]);
+  return {
+    envelope: encodeEnvelope(envelope),
+    payloadDigest: createHash('sha256').update(payload).digest('hex'),
+  };
+}
