@@ -70,7 +70,7 @@ export class SwtpmSocketTransport implements TpmTransport {
         received = Buffer.concat([received, chunk]);
         if (received.length < RESPONSE_HEADER_BYTES) return;
         try {
-          if (received.length >= announcedBytes(received)) resolve(received);
+          if (received.length >= announcedBytes(received)) resolve(new Uint8Array(received));
         } catch (error) {
           reject(error instanceof RefusalError ? error : this.lost(received.length));
         }

@@ -1,0 +1,44 @@
+/** Every way in which a TPM that answers can still not give the evidence that the agent needs. */
+
+import { defineRefusals } from '../../../attestation/core/refusal.ts';
+
+export const tpmAnswerRefusals = defineRefusals('environment', {
+  'tpm-response': {
+    means: 'The TPM refused a command.',
+    hint: 'Look up the named response code in TPM 2.0 Part 2, section 6.6, or run tpm2_rc_decode with its number.',
+  },
+  'tpm-slots-full': {
+    means: 'The TPM has no room for another key or session: other programs left theirs loaded.',
+    hint: 'Use the resource manager (device:/dev/tpmrm0), or clear what was left: tpm2_flushcontext -t -l -s.',
+  },
+  'tpm-certificate-missing': {
+    means: 'The TPM stores no endorsement key certificate that this release knows how to use.',
+    hint: 'Some firmware TPMs publish it only on-line: fetch it from the vendor; others need a firmware update.',
+  },
+  'tpm-certificate-malformed': {
+    means: 'What stands in the storage for the endorsement key certificate is not one certificate.',
+    hint: 'Read it with tpm2_nvread and compare it with what the vendor issued for this TPM.',
+  },
+  'tpm-endorsement-key-other': {
+    means: 'The endorsement key that the TPM makes is not the one in its certificate.',
+    hint: 'The TPM was cleared to a new seed, or made its key from another template: ask the vendor for a new certificate.',
+  },
+  'tpm-bank-missing': {
+    means: 'The TPM does not keep the wanted PCRs in the wanted bank.',
+    hint: 'Switch the SHA-256 bank on in the firmware set-up, or with tpm2_pcrallocate sha256:all, and restart.',
+  },
+});
+
+export const tpmStateRefusals = defineRefusals('unavailable', {
+  'tpm-pcrs-unstable': {
+    means: 'The PCRs changed again and again while they were read and quoted.',
+    hint: 'Wait until the machine has finished starting (measurements end with it), then start the agent again.',
+  },
+});
+
+export const tpmContentRefusals = defineRefusals('malformed', {
+  'tpm-answer-malformed': {
+    means: 'The TPM answered a command with something that is not its answer.',
+    hint: 'Check that the address leads to a TPM 2.0; an interposer or a defective TPM may answer there.',
+  },
+});

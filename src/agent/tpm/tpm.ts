@@ -1,0 +1,357 @@
+/** A TPM 2.0 as the agent uses it: typed commands over a transport, with retries, and nothing left loaded. */
+
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
+import { type ValueOf } from '../../../attestation/core/layout.ts';
+import {
+  Algorithm,
+  type PcrSelectionList,
+  type PublicArea,
+  type Signature,
+} from '../../../attestation/tpm/layout.ts';
+import { openTpm, type OpenTpmOptions } from '../../../native/tpm/open.ts';
+import type { TpmTransport } from '../../../native/tpm/transport.ts';
+import * as commands from './commands.ts';
+import {
+  type Command,
+  decodeResponse,
+  encodeCommand,
+  type Invocation,
+  readResponseCode,
+  type Reply,
+} from './frames.ts';
+import { tpmAnswerRefusals, tpmContentRefusals, tpmStateRefusals } from './refusals.ts';
+import { describeResponseCode, OBJECT_MEMORY, RETRY_CODES, SESSION_MEMORY } from './response-code.ts';
+import { type PcrValue, selectedPcrs, withoutPcrs } from './selection.ts';
+
+const { Capability, Handle, NvAttribute, Property } = commands;
+
+/** Back-off of a command that the TPM asks to send again: 20 ms, doubled each time, 10 s in all. */
+const FIRST_RETRY_MILLISECONDS = 20;
+const MAX_RETRIES = 9;
+
+/** How often PCRs are read again because another program extended one between two reads. */
+const MAX_PCR_READINGS = 8;
+
+/** TPM_SU (Part 2, section 6.10). */
+const STATE_CLEAR = 0x0000;
+
+/** What every TPM can send at once from its storage when it does not say how much it can. */
+const SMALLEST_NV_BUFFER_BYTES = 512;
+const LARGEST_NV_BUFFER_BYTES = 2048;
+
+/** A key that is loaded in the TPM under a transient or persistent handle. */
+export interface LoadedKey {
+  readonly handle: number;
+  readonly publicArea: PublicArea;
+  /** Name, as the TPM says. A verifier computes its own. */
+  readonly name: Uint8Array;
+}
+
+export type ClockReading = ValueOf<typeof commands.readClock.response>;
+
+const EMPTY = new Uint8Array(0);
+
+export class Tpm {
+  private readonly transport: TpmTransport;
+
+  constructor(transport: TpmTransport) {
+    this.transport = transport;
+  }
+
+  /**
+   * @param address TCTI text, see {@link openTpm}
+   * @throws RefusalError of {@link openTpm}
+   */
+  static async open(address: string, options: OpenTpmOptions = {}): Promise<Tpm> {
+    return new Tpm(await openTpm(address, options));
+  }
+
+  close(): Promise<void> {
+    return this.transport.close();
+  }
+
+  /** Properties from `first` on, as many as the TPM gives at once. */
+  async properties(first: number, count: number): Promise<ReadonlyMap<number, number>> {
+    const data = await this.capability(Capability.tpmProperties, first, count);
+    if (data.capability !== Capability.tpmProperties) throw this.otherAnswer(commands.getCapability.name);
+    return new Map(data.properties.map(({ property, value }) => [property, value]));
+  }
+
+  /** The PCR banks, each with the PCRs that are allocated in it. */
+  async pcrBanks(): Promise<PcrSelectionList> {
+    const data = await this.capability(Capability.pcrs, 0, 1);
+    if (data.capability !== Capability.pcrs) throw this.otherAnswer(commands.getCapability.name);
+    return data.banks;
+  }
+
+  /** Handles that exist from `first` on, inside the range of `first`. */
+  async handles(first: number, count: number): Promise<readonly number[]> {
+    const data = await this.capability(Capability.handles, first, count);
+    if (data.capability !== Capability.handles) throw this.otherAnswer(commands.getCapability.name);
+    return data.handles.filter((handle) => handle >>> 24 === first >>> 24);
+  }
+
+  /** At most `bytes` of randomness: a TPM may give less, one digest at a time. */
+  async random(bytes: number): Promise<Uint8Array> {
+    const { parameters } = await this.run(commands.getRandom, { handles: [], parameters: { bytes } });
+    return parameters.random;
+  }
+
+  /** Everything that is stored at an index which can be read with the empty password. */
+  async readNv(index: number): Promise<Uint8Array> {
+    const { publicArea } = (await this.run(commands.nvReadPublic, { handles: [index], parameters: {} }))
+      .parameters;
+    const authority = (publicArea.attributes & NvAttribute.authRead) === 0 ? Handle.owner : index;
+    const chunkBytes = await this.largestNvRead();
+    const chunks: Uint8Array[] = [];
+    for (let offset = 0; offset < publicArea.dataBytes; offset += chunkBytes) {
+      const size = Math.min(chunkBytes, publicArea.dataBytes - offset);
+      const reply = await this.run(commands.nvRead, {
+        handles: [authority, index],
+        parameters: { size, offset },
+      });
+      if (reply.parameters.data.length !== size) throw this.otherAnswer(commands.nvRead.name);
+      chunks.push(reply.parameters.data);
+    }
+    return concatBytes(...chunks);
+  }
+
+  private async largestNvRead(): Promise<number> {
+    const properties = await this.properties(Property.largestNvRead, 1);
+    const bytes = properties.get(Property.largestNvRead) ?? SMALLEST_NV_BUFFER_BYTES;
+    return Math.max(1, Math.min(bytes, LARGEST_NV_BUFFER_BYTES));
+  }
+
+  /** Makes a primary key from its template. The same template gives the same key until the seed changes. */
+  async createPrimary(hierarchy: number, template: PublicArea): Promise<LoadedKey> {
+    const { handle, parameters } = await this.run(commands.createPrimary, {
+      handles: [hierarchy],
+      parameters: {
+        sensitive: { userAuth: EMPTY, data: EMPTY },
+        template,
+        outsideInfo: EMPTY,
+        creationPcrs: [],
+      },
+    });
+    return { handle, publicArea: parameters.publicArea, name: parameters.name };
+  }
+
+  async readPublic(handle: number): Promise<LoadedKey & { readonly qualifiedName: Uint8Array }> {
+    const { parameters } = await this.run(commands.readPublic, { handles: [handle], parameters: {} });
+    return { handle, ...parameters };
+  }
+
+  /**
+   * Decrypts a credential that a server made for `key` and for this TPM's endorsement key, whose use the empty
+   * endorsement password allows (PolicySecret, the policy of the endorsement key templates).
+   *
+   * @param credentialBlob contents of TPM2B_ID_OBJECT
+   * @param secret contents of TPM2B_ENCRYPTED_SECRET
+   */
+  async activateCredential(
+    key: number,
+    endorsementKey: number,
+    credentialBlob: Uint8Array,
+    secret: Uint8Array,
+  ): Promise<Uint8Array> {
+    const session = await this.startPolicySession();
+    return this.flushAfter(session.handle, async () => {
+      await this.run(commands.policySecret, {
+        handles: [Handle.endorsement, session.handle],
+        parameters: {
+          nonceTpm: session.nonceTpm,
+          parameterHash: EMPTY,
+          policyReference: EMPTY,
+          expirationSeconds: 0,
+        },
+      });
+      const { parameters } = await this.run(commands.activateCredential, {
+        handles: [key, endorsementKey],
+        sessions: [undefined, session.handle],
+        parameters: { credentialBlob, secret },
+      });
+      return parameters.credential;
+    });
+  }
+
+  /** Begins a policy session without salt or binding: nothing secret is encrypted or authenticated under it. */
+  private async startPolicySession(): Promise<{ handle: number; nonceTpm: Uint8Array }> {
+    const nonceCaller = crypto.getRandomValues(new Uint8Array(32));
+    const { handle, parameters } = await this.run(commands.startAuthSession, {
+      handles: [Handle.null, Handle.null],
+      parameters: {
+        nonceCaller,
+        encryptedSalt: EMPTY,
+        type: 1,
+        symmetric: Algorithm.null,
+        hash: Algorithm.sha256,
+      },
+    });
+    return { handle, nonceTpm: parameters.nonceTpm };
+  }
+
+  /**
+   * Reads PCRs so that all values stand for one moment: when the TPM's update counter moved between two reads, all
+   * are read again.
+   *
+   * @throws RefusalError `tpm-bank-missing`, `tpm-pcrs-unstable`
+   */
+  async readPcrs(selection: PcrSelectionList): Promise<readonly PcrValue[]> {
+    for (let reading = 0; reading < MAX_PCR_READINGS; reading += 1) {
+      const values = await this.readPcrsOnce(selection);
+      if (values !== undefined) return values;
+    }
+    throw tpmStateRefusals.error('tpm-pcrs-unstable', {
+      field: 'pcrs',
+      expected: 'one moment without an extension',
+      found: `extensions during ${MAX_PCR_READINGS} readings`,
+    });
+  }
+
+  private async readPcrsOnce(selection: PcrSelectionList): Promise<readonly PcrValue[] | undefined> {
+    const values: PcrValue[] = [];
+    let counter: number | undefined;
+    for (let left = selection; left.length > 0; left = withoutPcrs(left, values)) {
+      const { parameters } = await this.run(commands.pcrRead, {
+        handles: [],
+        parameters: { selection: left },
+      });
+      if (counter !== undefined && parameters.updateCounter !== counter) return undefined;
+      counter = parameters.updateCounter;
+      values.push(...this.pairValues(left, parameters));
+    }
+    return values;
+  }
+
+  /** Joins the returned values with the PCRs that they belong to; only PCRs that were asked for may come back. */
+  private pairValues(
+    wanted: PcrSelectionList,
+    answer: { readonly selection: PcrSelectionList; readonly values: readonly Uint8Array[] },
+  ): PcrValue[] {
+    const returned = selectedPcrs(answer.selection);
+    if (returned.length === 0) throw missingBank(wanted);
+    const asked = new Set(selectedPcrs(wanted).map(({ hash, pcr }) => `${hash}/${pcr}`));
+    const known = returned.every(({ hash, pcr }) => asked.has(`${hash}/${pcr}`));
+    if (!known || returned.length !== answer.values.length) throw this.otherAnswer(commands.pcrRead.name);
+    return answer.values.flatMap((value, i) => {
+      const place = returned[i];
+      return place === undefined ? [] : [{ ...place, value }];
+    });
+  }
+
+  /** Extends one PCR in the SHA-256 bank. */
+  async extendPcr(pcr: number, digest: Uint8Array): Promise<void> {
+    await this.run(commands.pcrExtend, {
+      handles: [pcr],
+      parameters: { digests: [{ hash: Algorithm.sha256, digest }] },
+    });
+  }
+
+  /**
+   * Has a loaded key sign the PCRs together with the caller's data.
+   *
+   * @param qualifyingData at most one digest of the TPM's largest hash
+   * @returns TPMS_ATTEST as signed, and the signature
+   */
+  async quote(
+    key: number,
+    qualifyingData: Uint8Array,
+    selection: PcrSelectionList,
+  ): Promise<{ readonly attest: Uint8Array; readonly signature: Signature }> {
+    const { parameters } = await this.run(commands.quote, {
+      handles: [key],
+      parameters: { qualifyingData, scheme: Algorithm.null, selection },
+    });
+    return parameters;
+  }
+
+  async clock(): Promise<ClockReading> {
+    const { parameters } = await this.run(commands.readClock, { handles: [], parameters: {} });
+    return parameters;
+  }
+
+  /** Tells the TPM that the machine is about to stop, so that its clock stays safe. */
+  async shutdown(): Promise<void> {
+    await this.run(commands.shutdown, { handles: [], parameters: { type: STATE_CLEAR } });
+  }
+
+  /** Begins after a reset what firmware begins on a real machine. */
+  async startup(): Promise<void> {
+    await this.run(commands.startup, { handles: [], parameters: { type: STATE_CLEAR } });
+  }
+
+  async flush(handle: number): Promise<void> {
+    await this.run(commands.flushContext, { handles: [], parameters: { handle } });
+  }
+
+  /** Does the work and unloads the handle, whatever the outcome; a failure of the work is the one that is reported. */
+  async flushAfter<T>(handle: number, work: () => Promise<T>): Promise<T> {
+    let result: T;
+    try {
+      result = await work();
+    } catch (error) {
+      await this.flush(handle).catch(() => undefined);
+      throw error;
+    }
+    await this.flush(handle);
+    return result;
+  }
+
+  private async capability(
+    capability: number,
+    property: number,
+    count: number,
+  ): Promise<ValueOf<typeof commands.getCapability.response>['data']> {
+    const { parameters } = await this.run(commands.getCapability, {
+      handles: [],
+      parameters: { capability, property, count },
+    });
+    return parameters.data;
+  }
+
+  /**
+   * Sends a command, again when the TPM asks for it, and reads its response.
+   *
+   * @throws RefusalError `tpm-response`, `tpm-slots-full`, `tpm-answer-malformed`, `layout-*`, or of the transport
+   */
+  async run<P, R>(command: Command<P, R>, invocation: Invocation<P>): Promise<Reply<R>> {
+    const bytes = encodeCommand(command, invocation);
+    let wait = FIRST_RETRY_MILLISECONDS;
+    for (let retries = 0; ; retries += 1) {
+      const response = await this.transport.transmit(bytes);
+      const code = readResponseCode(response, command.name);
+      if (code === 0) return decodeResponse(command, response);
+      if (!RETRY_CODES.has(code) || retries === MAX_RETRIES) throw refuseResponse(command.name, code);
+      await pause(wait);
+      wait *= 2;
+    }
+  }
+
+  private otherAnswer(field: string): Error {
+    return tpmContentRefusals.error('tpm-answer-malformed', {
+      field,
+      expected: 'an answer to what was asked',
+      found: 'another one',
+    });
+  }
+}
+
+function refuseResponse(field: string, code: number): Error {
+  const full = code === OBJECT_MEMORY || code === SESSION_MEMORY;
+  return tpmAnswerRefusals.error(full ? 'tpm-slots-full' : 'tpm-response', {
+    field,
+    expected: 'TPM_RC_SUCCESS',
+    found: describeResponseCode(code),
+  });
+}
+
+function missingBank(wanted: PcrSelectionList): Error {
+  const text = wanted.map(({ hash, select }) => `0x${hash.toString(16)}:${toHex(select)}`).join(' ');
+  return tpmAnswerRefusals.error('tpm-bank-missing', {
+    field: 'pcrs',
+    expected: `values of the PCRs ${text}`,
+    found: 'none',
+  });
+}
