@@ -1,0 +1,54 @@
+/**
+ * What every device class implements: a TPM, a CPU's trusted execution environment, a GPU. A hardware partner adds
+ * a class by writing one object of this type; the rest of the project knows none by name.
+ */
+
+import type { JsonValue } from './canonical-json.ts';
+import type { TrustAnchor } from './certificate-path.ts';
+import type { Verdict } from './verdict.ts';
+
+/** Everything that the verdict on one device depends on (W10). All of it comes from the verifier's side. */
+export interface DeviceInputs {
+  /** What the device must have signed, 32 bytes, from `computeDeviceValue`. */
+  readonly expectedDeviceValue: Uint8Array;
+  /** The lab that sent the evidence and signed for it. */
+  readonly lab: string;
+  /** Time of the verification, POSIX seconds. */
+  readonly time: number;
+  /** Authorities that the operator accepts for this class. */
+  readonly anchors: readonly TrustAnchor[];
+  /** Endorsements that expire, such as revocation lists, by the name that the class gives them. */
+  readonly collateral: ReadonlyMap<string, Uint8Array>;
+  /** What was recorded when the device was enrolled; undefined when there is no record. */
+  readonly enrolment: JsonValue | undefined;
+  /** States that are known to be good; the device must be in one of them. */
+  readonly referenceValues: readonly JsonValue[];
+  /** The class's own appraisal policy. */
+  readonly policy: JsonValue;
+}
+
+/** What is true of a device of any class. Classes add members; all must be JSON, because claims are logged. */
+export interface DeviceClaims {
+  readonly class: string;
+  /** 32 bytes in hex that name the device. */
+  readonly identity: string;
+  /** Whether the hardware is simulated: follows from the anchor that vouches for it, from nothing else (W9). */
+  readonly simulated: boolean;
+}
+
+export interface DeviceClass<Evidence extends object, Claims extends DeviceClaims> {
+  /** Name in evidence and in device values: lower-case letters, digits and hyphens. */
+  readonly name: string;
+
+  /** Reads the class's member of an evidence bundle. @throws RefusalError of the family `malformed` */
+  parse(value: JsonValue, path: string): Evidence;
+
+  /** The 32 bytes that name the device, as the evidence claims it. @throws RefusalError */
+  identify(evidence: Evidence): Uint8Array;
+
+  /** Authenticates and appraises. Throws nothing that outside input can cause. */
+  verify(evidence: Evidence, inputs: DeviceInputs): Promise<Verdict<Claims>>;
+}
+
+/** A device class whose own types do not matter to the caller. */
+export type AnyDeviceClass = DeviceClass<object, DeviceClaims>;
