@@ -6,6 +6,7 @@ import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
 import { type ValueOf } from '../../../attestation/core/layout.ts';
 import {
   Algorithm,
+  ObjectAttribute,
   type PcrSelectionList,
   type PublicArea,
   type Signature,
@@ -144,18 +145,29 @@ export class Tpm {
   }
 
   /**
-   * Decrypts a credential that a server made for `key` and for this TPM's endorsement key, whose use the empty
-   * endorsement password allows (PolicySecret, the policy of the endorsement key templates).
+   * Decrypts a credential that a server made for `key` and for this TPM's endorsement key. The low range of
+   * endorsement keys may be used only under their policy, which is the (empty) password of the endorsement
+   * hierarchy; those of the high range have an empty password of their own.
    *
    * @param credentialBlob contents of TPM2B_ID_OBJECT
    * @param secret contents of TPM2B_ENCRYPTED_SECRET
    */
   async activateCredential(
     key: number,
-    endorsementKey: number,
+    endorsementKey: LoadedKey,
     credentialBlob: Uint8Array,
     secret: Uint8Array,
   ): Promise<Uint8Array> {
+    const activate = async (session: number | undefined): Promise<Uint8Array> => {
+      const { parameters } = await this.run(commands.activateCredential, {
+        handles: [key, endorsementKey.handle],
+        sessions: [undefined, session],
+        parameters: { credentialBlob, secret },
+      });
+      return parameters.credential;
+    };
+    if ((endorsementKey.publicArea.objectAttributes & ObjectAttribute.userWithAuth) !== 0)
+      return activate(undefined);
     const session = await this.startPolicySession();
     return this.flushAfter(session.handle, async () => {
       await this.run(commands.policySecret, {
@@ -167,12 +179,7 @@ export class Tpm {
           expirationSeconds: 0,
         },
       });
-      const { parameters } = await this.run(commands.activateCredential, {
-        handles: [key, endorsementKey],
-        sessions: [undefined, session.handle],
-        parameters: { credentialBlob, secret },
-      });
-      return parameters.credential;
+      return activate(session.handle);
     });
   }
 

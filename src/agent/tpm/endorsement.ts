@@ -1,0 +1,122 @@
+/** Finds the endorsement key of a TPM together with the certificate that its vendor put beside it. */
+
+import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
+import { Algorithm, type PublicArea } from '../../../attestation/tpm/layout.ts';
+import { Handle, HandleRange } from './commands.ts';
+import { tpmAnswerRefusals } from './refusals.ts';
+import {
+  ENDORSEMENT_TEMPLATES,
+  type EndorsementTemplate,
+  type EndorsementTemplateName,
+} from './templates.ts';
+import type { LoadedKey, Tpm } from './tpm.ts';
+
+export interface Endorsement {
+  readonly template: EndorsementTemplate;
+  /** DER, without the padding of its storage. */
+  readonly certificate: Uint8Array;
+}
+
+/** An endorsement key in the TPM. Only a transient one is the caller's to unload. */
+export interface EndorsementKey extends LoadedKey {
+  readonly transient: boolean;
+}
+
+/** NV indices of the EK Credential Profile, and persistent handles that it sets aside for endorsement keys. */
+const FIRST_CERTIFICATE_INDEX = 0x01c00000;
+const CERTIFICATE_INDICES = 0x200;
+const FIRST_ENDORSEMENT_HANDLE = 0x81010000;
+const LAST_ENDORSEMENT_HANDLE = 0x8101ffff;
+const MAX_LISTED = 254;
+
+/**
+ * Reads the first certificate that the TPM stores.
+ *
+ * @param names the templates to look for, in this order; by default all
+ * @throws RefusalError `tpm-certificate-missing`, `tpm-certificate-malformed`, `tpm-response`
+ */
+export async function findEndorsement(
+  tpm: Tpm,
+  names: readonly EndorsementTemplateName[] = ENDORSEMENT_TEMPLATES.map(({ name }) => name),
+): Promise<Endorsement> {
+  const stored = new Set(await tpm.handles(FIRST_CERTIFICATE_INDEX, MAX_LISTED));
+  for (const name of names) {
+    const template = ENDORSEMENT_TEMPLATES.find((candidate) => candidate.name === name);
+    if (template === undefined || !stored.has(template.certificateIndex)) continue;
+    const content = await tpm.readNv(template.certificateIndex);
+    return { template, certificate: cutToCertificate(content, template.certificateIndex) };
+  }
+  const others = [...stored].filter((index) => index < FIRST_CERTIFICATE_INDEX + CERTIFICATE_INDICES);
+  throw tpmAnswerRefusals.error('tpm-certificate-missing', {
+    field: 'endorsement certificate',
+    expected: `a certificate for one of the templates ${names.join(', ')}`,
+    found: others.length === 0 ? 'none' : `only ${others.map((index) => index.toString(16)).join(', ')}`,
+  });
+}
+
+/**
+ * Cuts the content of an NV index to the certificate that it begins with. Indices are often larger than what they
+ * hold; the rest must be zeros or erased storage, so that nothing is hidden there.
+ *
+ * @throws RefusalError `tpm-certificate-malformed`
+ */
+export function cutToCertificate(content: Uint8Array, index: number): Uint8Array {
+  const refuse = (expected: string, found: string): never => {
+    throw tpmAnswerRefusals.error('tpm-certificate-malformed', {
+      field: `NV index 0x${index.toString(16)}`,
+      expected,
+      found,
+    });
+  };
+  // SEQUENCE with a length in two bytes: the only form of a certificate of 256 to 65535 bytes.
+  const [tag, form, high = 0, low = 0] = content;
+  if (tag !== 0x30 || form !== 0x82) {
+    return refuse('30 82, the start of a certificate', toHex(content.subarray(0, 4)));
+  }
+  const length = 4 + ((high << 8) | low);
+  if (length > content.length) return refuse(`${length} bytes`, `${content.length} bytes`);
+  const padding = content.subarray(length);
+  const [first = 0] = padding;
+  if ((first !== 0 && first !== 0xff) || padding.some((byte) => byte !== first)) {
+    return refuse('only padding behind the certificate', toHex(padding.subarray(0, 16)));
+  }
+  return content.subarray(0, length);
+}
+
+/**
+ * Gives a handle of the endorsement key in the certificate: the persistent one where the vendor left it loaded,
+ * because making an RSA key takes a TPM up to a minute, else a new one from the template.
+ *
+ * @throws RefusalError `tpm-endorsement-key-other`, `tpm-slots-full`, `tpm-response`
+ */
+export async function loadEndorsementKey(tpm: Tpm, endorsement: Endorsement): Promise<EndorsementKey> {
+  for (const handle of await tpm.handles(HandleRange.persistent, MAX_LISTED)) {
+    if (handle < FIRST_ENDORSEMENT_HANDLE || handle > LAST_ENDORSEMENT_HANDLE) continue;
+    const key = await tpm.readPublic(handle);
+    if (isEndorsementKey(key.publicArea, endorsement)) return { ...key, transient: false };
+  }
+  const key = await tpm.createPrimary(Handle.endorsement, endorsement.template.publicArea);
+  if (isEndorsementKey(key.publicArea, endorsement)) return { ...key, transient: true };
+  await tpm.flush(key.handle);
+  throw tpmAnswerRefusals.error('tpm-endorsement-key-other', {
+    field: `endorsement key ${endorsement.template.name}`,
+    expected: 'the key in the certificate',
+    found: 'another key from the same template',
+  });
+}
+
+/**
+ * Whether a key is of the template and its public value stands in the certificate. The server judges the certificate;
+ * this only tells the operator early, so a search of the bytes is enough and copes with every encoding of the key.
+ */
+function isEndorsementKey(key: PublicArea, { template, certificate }: Endorsement): boolean {
+  if (key.type !== template.publicArea.type || key.nameAlgorithm !== template.publicArea.nameAlgorithm) {
+    return false;
+  }
+  return Buffer.from(certificate).includes(Buffer.from(publicValue(key)));
+}
+
+function publicValue(key: PublicArea): Uint8Array {
+  if (key.type === Algorithm.ecc) return concatBytes(key.unique.x, key.unique.y);
+  return key.unique;
+}
