@@ -1,0 +1,132 @@
+/** Runs the same worker on several threads over one list of jobs, and turns every failure into one refusal. */
+
+import { availableParallelism } from 'node:os';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+
+import { RefusalError, type Refusal, type RefusalFamilyName } from '../../attestation/core/refusal.ts';
+import { Jobs } from './jobs.ts';
+import { sealedEnvironment } from './refusals.ts';
+
+/** More threads than this gain nothing that memory can follow, and each costs a scratch buffer and a heap. */
+const MAX_DEFAULT_THREADS = 8;
+const PROGRESS_INTERVAL_MILLISECONDS = 100;
+
+/** Heap of a worker: it holds the list of files and nothing that grows with their size. */
+const WORKER_LIMITS = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 4 };
+
+export interface Progress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface PoolOptions {
+  /** All cores by default, at most 8. */
+  readonly threads?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called about ten times a second, and at the end. */
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+interface WorkerStart {
+  readonly work: unknown;
+  readonly jobCount: number;
+  readonly shared: SharedArrayBuffer;
+}
+
+interface WorkerRefusal {
+  readonly family: RefusalFamilyName;
+  readonly refusal: Refusal;
+}
+
+/**
+ * Runs a pool to its end. When this returns or throws, no thread of it runs any more.
+ *
+ * @param workerFile a module that calls `servePool`
+ * @param work what every worker gets, copied; shared memory in it is shared
+ * @throws RefusalError of a worker, `sealed-interrupted`, `sealed-worker`
+ */
+export async function runPool(
+  workerFile: URL,
+  work: unknown,
+  { jobCount, totalBytes }: { readonly jobCount: number; readonly totalBytes: number },
+  options: PoolOptions,
+): Promise<void> {
+  const jobs = new Jobs(jobCount);
+  const { signal, onProgress } = options;
+  const report = (): void => onProgress?.({ doneBytes: jobs.doneBytes, totalBytes });
+  const stop = (): void => {
+    jobs.stop();
+  };
+  if (signal?.aborted === true) stop();
+  signal?.addEventListener('abort', stop);
+  const timer = setInterval(report, PROGRESS_INTERVAL_MILLISECONDS);
+  try {
+    const threads = Math.max(1, Math.min(options.threads ?? defaultThreads(), jobCount));
+    const start: WorkerStart = { work, jobCount, shared: jobs.shared };
+    const ends = await Promise.all(Array.from({ length: threads }, () => runWorker(workerFile, start, jobs)));
+    const failure = ends.find((end) => end !== undefined);
+    if (failure !== undefined) throw failure;
+    if (signal?.aborted === true) throw interrupted();
+    report();
+  } finally {
+    clearInterval(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+function defaultThreads(): number {
+  return Math.min(availableParallelism(), MAX_DEFAULT_THREADS);
+}
+
+function interrupted(): RefusalError {
+  return sealedEnvironment.error('sealed-interrupted', {
+    field: 'work',
+    expected: 'to run to its end',
+    found: 'a request to stop',
+  });
+}
+
+/** Resolves when the thread has ended, with what went wrong in it. */
+function runWorker(workerFile: URL, start: WorkerStart, jobs: Jobs): Promise<RefusalError | undefined> {
+  return new Promise((resolve) => {
+    let failure: RefusalError | undefined;
+    const worker = new Worker(workerFile, { workerData: start, resourceLimits: WORKER_LIMITS });
+    worker.on('message', ({ family, refusal }: WorkerRefusal) => {
+      failure ??= new RefusalError(family, refusal);
+    });
+    worker.on('error', (cause) => {
+      jobs.stop();
+      failure ??= sealedEnvironment.error(
+        'sealed-worker',
+        {
+          field: 'worker',
+          expected: 'to finish its work',
+          found: cause instanceof Error ? cause.name : 'an error',
+        },
+        { cause },
+      );
+    });
+    worker.on('exit', () => {
+      resolve(failure);
+    });
+  });
+}
+
+/**
+ * The other side of `runPool`: call it once at the end of a worker's module.
+ *
+ * @param run takes jobs until there are none; what it throws stops all threads
+ */
+export function servePool(run: (work: never, jobs: Jobs) => void): void {
+  if (isMainThread) return;
+  const { work, jobCount, shared } = workerData as WorkerStart;
+  const jobs = new Jobs(jobCount, shared);
+  try {
+    run(work as never, jobs);
+  } catch (error) {
+    jobs.stop();
+    if (!(error instanceof RefusalError)) throw error;
+    const { family, refusal } = error as RefusalError;
+    parentPort?.postMessage({ family, refusal } satisfies WorkerRefusal);
+  }
+}
