@@ -79,6 +79,17 @@ describe('envelopes', () => {
     );
   });
 
+  it('payloads of many megabytes are read, and padding in their middle is refused', async () => {
+    const signer = newSigner();
+    const limits = { maxBytes: 32 << 20 };
+    const payload = new Uint8Array(9 << 20).fill(1);
+    const envelope = await signEnvelope('application/octet-stream', payload, [signer]);
+    const bytes = encodeEnvelope(envelope);
+    expect(Buffer.compare(decodeEnvelope(bytes, limits, 'e').payload, payload)).toBe(0);
+    bytes.set(toUtf8('=='), '{"payload":"'.length + 262_142);
+    expect(refusalCode(() => decodeEnvelope(bytes, limits, 'e'))).toBe('base64-malformed');
+  });
+
   it('another payload type than a statement is not opened as one', async () => {
     const signer = newSigner();
     const envelope = await signEnvelope('application/json', encodeStatement(statement), [signer]);
