@@ -1,0 +1,318 @@
+/**
+ * The writing side of the log: takes entries in batches, makes them durable, signs, and only then answers
+ * (docs/spec/release-log.md, section 5). Private keys stay with the signers that are handed in.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
+import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
+import { openCheckpoint, signCheckpoint, type LogTrust, type TreeHead } from './checkpoint.ts';
+import { leafHash } from './merkle.ts';
+import type { NoteSigner } from './note.ts';
+import { PublishedLog } from './published-log.ts';
+import { rootAt, startTree } from './start-up.ts';
+import { storageRefusals, type LogStorage } from './storage.ts';
+import { checkEntrySize } from './tiles.ts';
+import type { TreeBuilder, TreeNode } from './tree.ts';
+
+export const logRefusals = defineRefusals('unavailable', {
+  'log-overloaded': {
+    means: 'More entries wait to be logged than the log accepts.',
+    hint: 'Try again in a moment.',
+  },
+  'log-stopped': {
+    means: 'The log has stopped after a failure or was closed.',
+    hint: 'Look at the first failure in the log of the server, remove its cause, and start the server again.',
+  },
+  'log-signer-failed': {
+    means: 'The checkpoint could not be signed.',
+    hint: 'Check the key of the log. The entry is stored; the same request with the same idempotency key will find it.',
+  },
+});
+
+/** Who this log is. */
+export interface LogIdentity {
+  /** The name of the log; it says whether the server is an evaluation server (W9). */
+  readonly origin: string;
+  /** Each signs every checkpoint. Set by the operator. */
+  readonly signers: readonly NoteSigner[];
+}
+
+/** Keeps the newest checkpoint outside the database, so that an older database shows. */
+export interface CheckpointKeeper {
+  load(): Promise<string | undefined>;
+  /** Durable when it resolves. */
+  save(note: string): Promise<void>;
+}
+
+export interface LogLimits {
+  /** How long the first entry of a batch waits for others. */
+  readonly batchMilliseconds: number;
+  /** How many entries one transaction and one signature cover. */
+  readonly batchEntries: number;
+  /** How many entries may wait; more are refused. */
+  readonly waitingEntries: number;
+}
+
+export const DEFAULT_LOG_LIMITS: LogLimits = {
+  batchMilliseconds: 5,
+  batchEntries: 256,
+  waitingEntries: 4096,
+};
+
+/** Where an entry stands, and the proof of it. */
+export interface AppendedEntry {
+  readonly index: bigint;
+  /** The entry in the log: with a repeated idempotency key the first one, not the one that was handed in. */
+  readonly entry: Uint8Array;
+  /** 32 bytes. */
+  readonly leafHash: Uint8Array;
+  /** The offline proof (`tlog-proof` text) under the checkpoint. */
+  readonly proof: string;
+  /** The signed checkpoint. */
+  readonly checkpoint: string;
+  readonly repeated: boolean;
+}
+
+interface Waiting {
+  readonly entry: Uint8Array;
+  readonly idempotencyKey: string | undefined;
+  resolve(appended: AppendedEntry): void;
+  reject(error: unknown): void;
+}
+
+/** Where each waiting entry of a batch ends, and which of them are new. */
+interface Assignment {
+  readonly fresh: readonly Waiting[];
+  readonly places: readonly {
+    readonly waiting: Waiting;
+    readonly index: bigint;
+    readonly repeated: boolean;
+  }[];
+}
+
+export class ReleaseLog {
+  private readonly storage: LogStorage;
+  private readonly keeper: CheckpointKeeper;
+  private readonly identity: LogIdentity;
+  private readonly limits: LogLimits;
+  private readonly tree: TreeBuilder;
+  private current: PublishedLog;
+  private waiting: Waiting[] = [];
+  private draining: Promise<void> | undefined;
+  private stopped: RefusalError | undefined;
+
+  private constructor(parts: {
+    readonly storage: LogStorage;
+    readonly keeper: CheckpointKeeper;
+    readonly identity: LogIdentity;
+    readonly limits: LogLimits;
+    readonly tree: TreeBuilder;
+    readonly published: PublishedLog;
+  }) {
+    this.storage = parts.storage;
+    this.keeper = parts.keeper;
+    this.identity = parts.identity;
+    this.limits = parts.limits;
+    this.tree = parts.tree;
+    this.current = parts.published;
+  }
+
+  /**
+   * Checks storage against every known checkpoint, signs a head that was left unsigned, and starts to take entries.
+   * The log owns storage from here on and closes it.
+   *
+   * @throws RefusalError `log-rolled-back`, `log-forked`, `log-damaged`, `log-storage-failed`, `log-signer-failed`,
+   *   and those of `openCheckpoint` when key or origin are not those of this log
+   */
+  static async start(
+    storage: LogStorage,
+    keeper: CheckpointKeeper,
+    identity: LogIdentity,
+    limits: LogLimits = DEFAULT_LOG_LIMITS,
+  ): Promise<ReleaseLog> {
+    const trust = trustOf(identity);
+    const notes = [await keeper.load(), await storage.newestCheckpoint()].filter(
+      (note) => note !== undefined,
+    );
+    const { tree, checkpoint } = await startTree(storage, notes, trust);
+    const head = { size: tree.size, root: tree.root() };
+    if (checkpoint?.size === head.size) await keeper.save(checkpoint.note);
+    const published =
+      checkpoint?.size === head.size
+        ? new PublishedLog(storage, checkpoint)
+        : await publish(storage, keeper, identity, head);
+    return new ReleaseLog({ storage, keeper, identity, limits, tree, published });
+  }
+
+  /** The log as anybody may read it now. */
+  get published(): PublishedLog {
+    return this.current;
+  }
+
+  /** Whose signatures readers of this log trust. */
+  get trust(): LogTrust {
+    return trustOf(this.identity);
+  }
+
+  /**
+   * Logs an entry. When the promise resolves, the entry is durable under a signed and durable checkpoint.
+   *
+   * @param entry 1 to 65,535 bytes
+   * @param options.idempotencyKey a repeat of a key answers with the first entry, whatever it carries
+   * @throws RefusalError `log-entry-size`, `log-overloaded`, `log-stopped`, `log-signer-failed`, `log-head-moved`,
+   *   `log-storage-failed`
+   */
+  append(
+    entry: Uint8Array,
+    { idempotencyKey }: { readonly idempotencyKey?: string | undefined } = {},
+  ): Promise<AppendedEntry> {
+    return new Promise((resolve, reject) => {
+      checkEntrySize(entry);
+      if (this.stopped !== undefined) throw this.stopped;
+      if (this.waiting.length >= this.limits.waitingEntries) {
+        throw logRefusals.error('log-overloaded', {
+          field: 'entries',
+          expected: `fewer than ${this.limits.waitingEntries} waiting`,
+          found: this.waiting.length.toString(),
+        });
+      }
+      // The caller may use its buffer again before the batch is written.
+      this.waiting.push({ entry: Uint8Array.from(entry), idempotencyKey, resolve, reject });
+      this.draining ??= this.drain();
+    });
+  }
+
+  /** Finishes what waits, then closes storage. Later appends are refused. */
+  async close(): Promise<void> {
+    this.stopped ??= stoppedRefusal('a closed log');
+    await this.draining;
+    await this.storage.close();
+  }
+
+  private async drain(): Promise<void> {
+    await delay(this.limits.batchMilliseconds);
+    // What arrived while a batch was written has waited long enough.
+    while (this.waiting.length > 0) await this.commit(this.waiting.splice(0, this.limits.batchEntries));
+    this.draining = undefined;
+  }
+
+  /** Never rejects: each entry gets its own answer. */
+  private async commit(batch: readonly Waiting[]): Promise<void> {
+    try {
+      const { fresh, places } = await this.assign(batch);
+      if (fresh.length > 0) await this.extend(fresh);
+      if (this.current.size < this.tree.size) await this.publishHead();
+      for (const { waiting, index, repeated } of places) {
+        waiting.resolve(await this.receipt(index, repeated ? undefined : waiting.entry));
+      }
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+      if (!isSignerFailure(error)) this.stop(error);
+    }
+  }
+
+  private async assign(batch: readonly Waiting[]): Promise<Assignment> {
+    const keys = batch.flatMap(({ idempotencyKey }) =>
+      idempotencyKey === undefined ? [] : [idempotencyKey],
+    );
+    const known = keys.length === 0 ? new Map<string, bigint>() : await this.storage.indexesOf(keys);
+    const fresh: Waiting[] = [];
+    const places = batch.map((waiting) => {
+      const key = waiting.idempotencyKey;
+      const first = key === undefined ? undefined : known.get(key);
+      if (first !== undefined) return { waiting, index: first, repeated: true };
+      const index = this.tree.size + BigInt(fresh.length);
+      fresh.push(waiting);
+      if (key !== undefined) known.set(key, index);
+      return { waiting, index, repeated: false };
+    });
+    return { fresh, places };
+  }
+
+  private async extend(fresh: readonly Waiting[]): Promise<void> {
+    const sizeBefore = this.tree.size;
+    const nodes: TreeNode[] = [];
+    for (const { entry } of fresh) nodes.push(...this.tree.append(entry));
+    const head = { size: this.tree.size, root: this.tree.root() };
+    await this.storage.append({ sizeBefore, entries: fresh, nodes, head });
+  }
+
+  private async publishHead(): Promise<void> {
+    const head = { size: this.tree.size, root: this.tree.root() };
+    this.current = await publish(this.storage, this.keeper, this.identity, head);
+  }
+
+  private async receipt(index: bigint, fresh: Uint8Array | undefined): Promise<AppendedEntry> {
+    const published = this.current;
+    const [stored = new Uint8Array(0)] =
+      fresh === undefined ? await published.entries(index, index + 1n) : [fresh];
+    return {
+      index,
+      entry: stored,
+      leafHash: leafHash(stored),
+      proof: await published.inclusionProof(index),
+      checkpoint: published.checkpoint.note,
+      repeated: fresh === undefined,
+    };
+  }
+
+  /** The state of the disk is unknown after a failed write, so nothing is written to it again (TL-20). */
+  private stop(cause: unknown): void {
+    const reason = cause instanceof Error ? cause.message : 'an unknown failure';
+    this.stopped = stoppedRefusal(reason, cause);
+    for (const waiting of this.waiting.splice(0)) waiting.reject(this.stopped);
+  }
+}
+
+function trustOf({ origin, signers }: LogIdentity): LogTrust {
+  return { origin, keys: signers.map(({ key }) => key) };
+}
+
+/** Signs a head that is durable, and makes the checkpoint durable in storage and outside it. */
+async function publish(
+  storage: LogStorage,
+  keeper: CheckpointKeeper,
+  identity: LogIdentity,
+  head: TreeHead,
+): Promise<PublishedLog> {
+  // A bit that flipped in memory must not be signed: the root is taken again from what storage returns.
+  const stored = await rootAt(storage, head.size);
+  if (!equalBytes(stored, head.root)) {
+    throw storageRefusals.error('log-damaged', {
+      field: 'root',
+      expected: toHex(head.root),
+      found: toHex(stored),
+    });
+  }
+  const note = await signHead(identity, head);
+  const checkpoint = await openCheckpoint(note, trustOf(identity));
+  await storage.saveCheckpoint(head.size, note);
+  await keeper.save(note);
+  return new PublishedLog(storage, checkpoint);
+}
+
+async function signHead(identity: LogIdentity, head: TreeHead): Promise<string> {
+  try {
+    return await signCheckpoint(identity.origin, head, identity.signers);
+  } catch (cause) {
+    throw logRefusals.error(
+      'log-signer-failed',
+      { field: 'signature', expected: `a signature by ${identity.origin}`, found: 'a failure of the signer' },
+      { cause },
+    );
+  }
+}
+
+function isSignerFailure(error: unknown): boolean {
+  return error instanceof RefusalError && (error as RefusalError).refusal.code === 'log-signer-failed';
+}
+
+function stoppedRefusal(reason: string, cause?: unknown): RefusalError {
+  return logRefusals.error(
+    'log-stopped',
+    { field: 'log', expected: 'a running log', found: reason },
+    { cause },
+  );
+}
