@@ -16,6 +16,7 @@ import {
   type PcrSelectionList,
   signature as signatureLayout,
 } from '../../../attestation/tpm/layout.ts';
+import { computeName } from '../../../attestation/tpm/name.ts';
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
@@ -73,7 +74,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     this.key = key;
     this.endorsementCertificate = endorsement.certificate;
     this.attestationKey = encode(publicAreaLayout, key.publicArea, 'attestationKey');
-    this.attestationKeyName = key.name;
+    this.attestationKeyName = computeName(key.publicArea);
   }
 
   /**
