@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+
+import type { HoldTarget } from '../../governance/predicates.ts';
+import { usageRefusals } from '../failure.ts';
+import { collect, passphraseOption, profileOption } from '../options.ts';
+import { submitStatement, type SigningOptions } from '../statement-submission.ts';
+
+interface HoldOptions extends SigningOptions {
+  readonly model?: string;
+  readonly lab?: string;
+  readonly all?: true;
+  readonly reason: string;
+}
+
+function targetOf({ model, lab, all }: HoldOptions): HoldTarget {
+  const targets: HoldTarget[] = [
+    ...(model === undefined ? [] : [{ kind: 'model', id: model } as const]),
+    ...(lab === undefined ? [] : [{ kind: 'lab', id: lab } as const]),
+    ...(all === undefined ? [] : [{ kind: 'all', id: 'all' } as const]),
+  ];
+  const [target] = targets;
+  if (target !== undefined && targets.length === 1) return target;
+  throw usageRefusals.error('argument-invalid', {
+    field: 'hold',
+    expected: 'one of --model, --lab and --all',
+    found: `${targets.length} of them`,
+  });
+}
+
+/** `weightgate hold` and `weightgate resume`: one person stops, only the quorum starts again (W8). */
+export function registerHold(program: Command): void {
+  program
+    .command('hold')
+    .description('stop grants and renewals at once; one signature is enough')
+    .addOption(profileOption())
+    .requiredOption('--key <file>', 'signing key of a person of the trust root', collect)
+    .option('--model <digest>', 'manifest digest of the model version to stop')
+    .option('--lab <lab>', 'lab to stop')
+    .option('--all', 'stop everything')
+    .requiredOption('--reason <text>', 'why, for the log')
+    .addOption(passphraseOption())
+    .action(async (options: HoldOptions) => {
+      await submitStatement(options, 'hold/v1', () => ({
+        target: targetOf(options),
+        reason: options.reason,
+      }));
+    });
+
+  program
+    .command('resume <hold...>')
+    .description('lift holds, named by the digests that `release status` prints; needs the quorum')
+    .addOption(profileOption())
+    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .requiredOption('--reason <text>', 'why, for the log')
+    .addOption(passphraseOption())
+    .action(async (holds: readonly string[], options: SigningOptions & { reason: string }) => {
+      await submitStatement(options, 'resume/v1', () => ({ holds: [...holds], reason: options.reason }));
+    });
+}

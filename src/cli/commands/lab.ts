@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+
+import { toBase64 } from '../../../attestation/core/bytes.ts';
+import { readSigningKeyIdentity } from '../../keys/signing-key.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { collect, parsePair, parsePositiveInteger, passphraseOption, profileOption } from '../options.ts';
+import { submitStatement, type SigningOptions } from '../statement-submission.ts';
+
+interface AccreditOptions extends SigningOptions {
+  readonly lab: string;
+  readonly organisation: string;
+  readonly jurisdiction: string;
+  readonly labKey: readonly string[];
+  readonly machine: readonly { readonly name: string; readonly value: string }[];
+  readonly days: number;
+}
+
+const DAY_SECONDS = 86_400;
+
+async function publicKeyOf(file: string): Promise<string> {
+  return toBase64((await readSigningKeyIdentity(file)).publicKey);
+}
+
+/** `weightgate lab accredit`: the owner lets a lab and its machines ask for keys. */
+export function registerLab(program: Command): void {
+  program
+    .command('lab')
+    .description('labs that may ask for keys')
+    .command('accredit <lab>')
+    .description('accredit a lab, its keys and its machines; needs the quorum of the trust root')
+    .addOption(profileOption())
+    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .requiredOption('--organisation <name>', 'who runs the lab')
+    .requiredOption('--jurisdiction <code>', 'where, as an ISO 3166 code, for example CH')
+    .requiredOption('--lab-key <file>', "the lab's signing key; its public part is taken", collect)
+    .option(
+      '--machine <name=digest>',
+      'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
+      (text: string, earlier: readonly ReturnType<typeof parsePair>[]) => [...earlier, parsePair(text)],
+      [],
+    )
+    .option('--days <number>', 'how long the accreditation lasts', parsePositiveInteger, 365)
+    .addOption(passphraseOption())
+    .action(async (lab: string, options: AccreditOptions) => {
+      await submitStatement(options, 'lab-accreditation/v1', async () => ({
+        lab,
+        organisation: options.organisation,
+        jurisdiction: options.jurisdiction,
+        publicKeys: await Promise.all(options.labKey.map(publicKeyOf)),
+        machines: options.machine.map(({ name, value }) => ({ name, endorsementKeyDigest: value })),
+        endsAt: systemClock.posixSeconds() + options.days * DAY_SECONDS,
+      }));
+    });
+}

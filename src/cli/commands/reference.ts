@@ -1,0 +1,94 @@
+import type { Command } from 'commander';
+
+import { concatBytes, toUtf8 } from '../../../attestation/core/bytes.ts';
+import { decodeCanonicalJson, encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
+import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
+import { Tpm } from '../../agent/tpm/tpm.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { readFileBounded, writeFileDurably } from '../../platform/files.ts';
+import { usageRefusals } from '../failure.ts';
+import { collect, parsePositiveInteger, passphraseOption, print, profileOption } from '../options.ts';
+import { submitStatement, type SigningOptions } from '../statement-submission.ts';
+
+const MAX_REFERENCE_BYTES = 48 * 1024;
+
+interface RecordOptions {
+  readonly tpm: string;
+  readonly pcrs: readonly number[];
+  readonly name: string;
+  readonly source: string;
+  readonly out: string;
+}
+
+function parsePcrs(text: string): readonly number[] {
+  const pcrs = text.split(',').map((number) => (/^(?:0|[1-9][0-9]?)$/.test(number) ? Number(number) : -1));
+  if (pcrs.every((pcr) => pcr >= 0 && pcr <= 23)) return pcrs;
+  throw usageRefusals.error('argument-invalid', {
+    field: '--pcrs',
+    expected: 'numbers from 0 to 23, joined by commas',
+    found: text,
+  });
+}
+
+/** Reads the PCRs of a machine that is known to be good, as a reference document. */
+async function recordReference(options: RecordOptions): Promise<void> {
+  const tpm = await Tpm.open(options.tpm);
+  try {
+    const selection = toSelectionList({ sha256: options.pcrs });
+    const values = toPcrValues(await tpm.readPcrs(selection)).sha256 ?? {};
+    const document = encodeCanonicalJson({
+      version: 1,
+      class: 'tpm',
+      name: options.name,
+      bank: 'sha256',
+      pcrs: Object.fromEntries(Object.entries(values).map(([pcr, value]) => [pcr, [value]])),
+      provenance: { source: options.source, recordedAt: systemClock.posixSeconds() },
+    });
+    await writeFileDurably(options.out, concatBytes(document, toUtf8('\n')), 0o644, { overwrite: false });
+    print(`${selectedPcrs(selection).length} PCR values written to ${options.out}`);
+  } finally {
+    await tpm.close();
+  }
+}
+
+interface PublishOptions extends SigningOptions {
+  readonly name: string;
+  readonly epoch: number;
+}
+
+/** `weightgate reference record|publish`: what a good machine measures. */
+export function registerReference(program: Command): void {
+  const reference = program
+    .command('reference')
+    .description('reference values: what a good machine measures');
+
+  reference
+    .command('record')
+    .description('read the PCRs of a machine that is known to be good')
+    .requiredOption('--tpm <tcti>', 'the TPM, for example device:/dev/tpmrm0')
+    .requiredOption('--pcrs <list>', 'PCR numbers, for example 0,2,4,7', parsePcrs)
+    .requiredOption('--name <name>', 'name of the reference values')
+    .requiredOption('--source <text>', 'where the machine comes from and who vouches for it')
+    .requiredOption('--out <file>', 'new file for the reference document')
+    .action(recordReference);
+
+  reference
+    .command('publish <file>')
+    .description('put reference values in force; needs the quorum')
+    .addOption(profileOption())
+    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .requiredOption('--name <name>', 'name of the reference values')
+    .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
+    .addOption(passphraseOption())
+    .action(async (file: string, options: PublishOptions) => {
+      const text = await readFileBounded(file, MAX_REFERENCE_BYTES);
+      const body = text.at(-1) === 0x0a ? text.subarray(0, -1) : text;
+      const values = decodeCanonicalJson(body, { maxBytes: MAX_REFERENCE_BYTES }, file);
+      await submitStatement(options, 'reference-values/v1', () => ({
+        deviceClass: 'tpm',
+        name: options.name,
+        epoch: options.epoch,
+        values,
+      }));
+    });
+}

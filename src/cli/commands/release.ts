@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+
+import { PHASES, phaseField } from '../../governance/fields.ts';
+import type { HttpClient } from '../../platform/http-client.ts';
+import { readShape } from '../../platform/shape.ts';
+import { openBundleOf } from '../bundle.ts';
+import { collect, passphraseOption, print, profileOption, withServer } from '../options.ts';
+import { submitStatement, type SigningOptions } from '../statement-submission.ts';
+
+const modelSchema = z.looseObject({
+  model: z.string(),
+  modelVersion: z.string(),
+  phase: phaseField,
+  phaseSince: z.int(),
+  holds: z.array(z.looseObject({ hold: z.string(), kind: z.string(), reason: z.string() })),
+});
+
+type ModelState = z.infer<typeof modelSchema>;
+
+async function fetchModel(client: HttpClient, manifestDigest: string): Promise<ModelState> {
+  return readShape(modelSchema, await client.get(`/v1/models/${manifestDigest}`), 'model');
+}
+
+function describe({ model, modelVersion, phase, phaseSince, holds }: ModelState): string {
+  const since = new Date(phaseSince * 1000).toISOString();
+  const held = holds.map(({ kind, reason, hold }) => `\n  held (${kind}): ${reason} [${hold}]`);
+  return `${model} ${modelVersion}: phase ${phase} since ${since}${held.join('')}`;
+}
+
+/** `weightgate release promote|status`: the phases of a model version. */
+export function registerRelease(program: Command): void {
+  const release = program.command('release').description('phases of a model version');
+
+  release
+    .command('promote <bundle>')
+    .description('move a model version to the next phase; needs the quorum')
+    .addOption(profileOption())
+    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .requiredOption('--to <phase>', PHASES.join(', '))
+    .requiredOption('--reason <text>', 'why, for the log')
+    .addOption(passphraseOption())
+    .action(async (bundlePath: string, options: SigningOptions & { to: string; reason: string }) => {
+      const { manifest } = await openBundleOf(bundlePath, options.profile);
+      await submitStatement(options, 'promotion/v1', async (client) => ({
+        manifestDigest: manifest.digest,
+        from: (await fetchModel(client, manifest.digest)).phase,
+        to: readShape(phaseField, options.to, '--to'),
+        reason: options.reason,
+      }));
+    });
+
+  release
+    .command('status <bundle>')
+    .description('print the phase of a model version and what holds it')
+    .addOption(profileOption())
+    .action(async (bundlePath: string, options: { profile: string }) => {
+      const { manifest } = await openBundleOf(bundlePath, options.profile);
+      await withServer(options.profile, async (client) => {
+        print(describe(await fetchModel(client, manifest.digest)));
+      });
+    });
+}
