@@ -1,0 +1,104 @@
+/** Challenges: a nonce for one release request (docs/spec/release-protocol.md section 4). Free of HTTP. */
+
+import { randomBytes } from 'node:crypto';
+
+import { toBase64 } from '../../attestation/core/bytes.ts';
+import type { GovernanceState } from '../governance/state.ts';
+import type { GovernanceLog } from './governance-log.ts';
+import type { ChallengeAnswer, ChallengeRequest } from './messages.ts';
+import { capacityRefusals, challengeRefusals } from './refusals.ts';
+import type { Challenge, ServerStorage } from './storage.ts';
+
+/** RP-14. Long enough for a slow TPM, short enough that evidence is fresh. */
+export const CHALLENGE_SECONDS = 120;
+const NONCE_BYTES = 32;
+const HANDLE_BYTES = 16;
+
+export interface ChallengeContext {
+  readonly governance: GovernanceLog;
+  readonly storage: ServerStorage;
+  readonly maxOpenChallenges: number;
+}
+
+/** A random name for something that the server hands out: 16 bytes in lower-case hexadecimal. */
+export function randomHandle(): string {
+  return randomBytes(HANDLE_BYTES).toString('hex');
+}
+
+/**
+ * Hands out a nonce. It says nothing about whether the lab or the model exists: that is judged with the evidence.
+ *
+ * @throws RefusalError `challenge-not-possible`, `server-busy`
+ */
+export function openChallenge(context: ChallengeContext, request: ChallengeRequest): ChallengeAnswer {
+  const { governance, storage, maxOpenChallenges } = context;
+  const now = governance.now();
+  const devices = requestedDevices(governance.state);
+  const nonce = randomBytes(NONCE_BYTES);
+  const challenge: Challenge = {
+    challenge: randomHandle(),
+    nonce,
+    lab: request.lab,
+    manifestDigest: request.manifestDigest,
+    expiresAt: now + CHALLENGE_SECONDS,
+  };
+  if (!storage.openChallenge(challenge, maxOpenChallenges, now)) {
+    const expected = `at most ${maxOpenChallenges} open challenges`;
+    throw capacityRefusals.error('server-busy', { field: 'challenges', expected, found: 'as many' });
+  }
+  return {
+    version: 1,
+    challenge: challenge.challenge,
+    nonce: toBase64(nonce),
+    origin: governance.state.origin,
+    devices,
+    expiresAt: challenge.expiresAt,
+  };
+}
+
+function requestedDevices(state: GovernanceState): ChallengeAnswer['devices'] {
+  const policy = state.releasePolicy?.policy;
+  if (policy === undefined) {
+    const facts = { field: 'releasePolicy', expected: 'one in force', found: 'none' };
+    throw challengeRefusals.error('challenge-not-possible', facts);
+  }
+  return [{ class: 'tpm', bank: policy.tpm.bank, pcrs: [...policy.tpm.pcrs] }];
+}
+
+/** What of a release request is compared with its challenge. */
+export interface ChallengedRequest {
+  readonly challenge: string;
+  readonly lab: string;
+  readonly manifestDigest: string;
+}
+
+/**
+ * Uses a challenge up and then judges it (RP-15): whatever is refused after this, the nonce is gone.
+ *
+ * @param now POSIX seconds
+ * @returns the challenge that this request, and no other, answers
+ * @throws RefusalError `challenge-*`
+ */
+export function consumeChallenge(storage: ServerStorage, request: ChallengedRequest, now: number): Challenge {
+  const consumption = storage.consumeChallenge(request.challenge);
+  if (consumption.outcome !== 'consumed') {
+    const code = consumption.outcome === 'used' ? 'challenge-used' : 'challenge-unknown';
+    const facts = { field: 'request.challenge', expected: 'an open challenge', found: request.challenge };
+    throw challengeRefusals.error(code, facts);
+  }
+  const { challenge } = consumption;
+  if (now >= challenge.expiresAt) {
+    const expected = `an answer before ${challenge.expiresAt}`;
+    throw challengeRefusals.error('challenge-expired', {
+      field: 'request.challenge',
+      expected,
+      found: String(now),
+    });
+  }
+  for (const member of ['lab', 'manifestDigest'] as const) {
+    if (challenge[member] === request[member]) continue;
+    const facts = { field: `request.${member}`, expected: challenge[member], found: request[member] };
+    throw challengeRefusals.error('challenge-mismatch', facts);
+  }
+  return challenge;
+}

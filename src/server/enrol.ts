@@ -1,0 +1,190 @@
+/**
+ * Enrolment of a TPM (docs/spec/release-protocol.md section 3), free of HTTP: that an attestation key lives in the
+ * TPM whose endorsement key an accepted vendor certified and the owner accredited for the lab.
+ */
+
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+
+import { fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
+import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import { RefusalError } from '../../attestation/core/refusal.ts';
+import { judge, type Verdict } from '../../attestation/core/verdict.ts';
+import { checkAttestationKey } from '../../attestation/tpm/attestation-key.ts';
+import {
+  credentialRandomnessBytes,
+  makeCredential,
+  type Credential,
+} from '../../attestation/tpm/credential.ts';
+import {
+  verifyEndorsementCertificate,
+  type EndorsementClaims,
+} from '../../attestation/tpm/endorsement-certificate.ts';
+import { decodePublicArea } from '../../attestation/tpm/layout.ts';
+import { endorsementPublicArea, usualEndorsementTemplate } from '../../attestation/tpm/templates.ts';
+import { accreditationAt, type GovernanceState } from '../governance/state.ts';
+import { randomHandle } from './challenge.ts';
+import type { VerifierSetup } from './evidence.ts';
+import type { GovernanceLog } from './governance-log.ts';
+import {
+  ENROLMENT_REQUEST_TYPE,
+  enrolmentRequestSchema,
+  MESSAGE_LIMITS,
+  type ActivationAnswer,
+  type EnrolmentAnswer,
+  type EnrolmentRequest,
+} from './messages.ts';
+import { capacityRefusals, enrolmentRefusals, requestRefusals } from './refusals.ts';
+import { readSignedRequest, verifyLabSignature } from './signed-request.ts';
+import type { PendingEnrolment, ServerStorage } from './storage.ts';
+
+/** RP-11. */
+const ENROLMENT_SECONDS = 120;
+/** RP-10. */
+const CREDENTIAL_BYTES = 32;
+
+export interface EnrolmentContext {
+  readonly governance: GovernanceLog;
+  readonly storage: ServerStorage;
+  readonly verifier: VerifierSetup;
+  readonly maxOpenEnrolments: number;
+}
+
+/**
+ * Begins an enrolment: checks both keys and makes a credential that only the TPM of the endorsement key can open,
+ * and only for the attestation key.
+ *
+ * @param body from the network: a DSSE envelope
+ * @throws RefusalError `request-signature`, `enrolment-machine`, `server-busy`, `tpm-ek-*`, `tpm-ak-*`, and those of
+ *   malformed bodies, certificates and public areas
+ */
+export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array): Promise<EnrolmentAnswer> {
+  const { governance, storage, verifier, maxOpenEnrolments } = context;
+  const request = readSignedRequest(
+    body,
+    ENROLMENT_REQUEST_TYPE,
+    enrolmentRequestSchema,
+    MESSAGE_LIMITS.enrolment,
+  );
+  verifyLabSignature(governance.state, request);
+  const { lab } = request.message;
+  const now = governance.now();
+  const endorsement = await verifyEndorsement(request.message, verifier.anchors.get('tpm') ?? [], now);
+  refuseForeignMachine(governance.state, lab, endorsement.publicKeyDigest, now);
+  const attestationKeyName = await nameOfAttestationKey(request.message);
+  const secret = randomBytes(CREDENTIAL_BYTES);
+  const credential = await credentialFor(endorsement, attestationKeyName, secret);
+  const pending: PendingEnrolment = {
+    enrolment: randomHandle(),
+    credentialDigest: sha256(secret),
+    lab,
+    attestationKeyName: toHex(attestationKeyName),
+    endorsementKeyDigest: endorsement.publicKeyDigest,
+    endorsementCertificateDigest: endorsement.certificateDigest,
+    simulated: endorsement.simulated,
+    expiresAt: now + ENROLMENT_SECONDS,
+  };
+  secret.fill(0);
+  if (!storage.openEnrolment(pending, maxOpenEnrolments, now)) {
+    const expected = `at most ${maxOpenEnrolments} open enrolments`;
+    throw capacityRefusals.error('server-busy', { field: 'enrolments', expected, found: 'as many' });
+  }
+  return {
+    version: 1,
+    enrolment: pending.enrolment,
+    credentialBlob: toBase64(credential.credentialBlob),
+    encryptedSecret: toBase64(credential.encryptedSecret),
+    expiresAt: pending.expiresAt,
+  };
+}
+
+/**
+ * Ends an enrolment. The answer is judged once, right or wrong (RP-11), and a right one is logged before it is
+ * confirmed (RP-12).
+ *
+ * @param answer the credential as the TPM opened it, from the network
+ * @throws RefusalError `enrolment-unknown`, `enrolment-answer`, `governance-*`, `server-stopped`, `server-busy`
+ */
+export async function activateEnrolment(
+  { governance, storage }: EnrolmentContext,
+  enrolment: string,
+  answer: Uint8Array,
+): Promise<ActivationAnswer> {
+  const pending = storage.takeEnrolment(enrolment);
+  if (pending === undefined || governance.now() >= pending.expiresAt) {
+    const facts = { field: 'enrolment', expected: 'one that waits for an answer', found: 'none' };
+    throw enrolmentRefusals.error('enrolment-unknown', facts);
+  }
+  // Digests of equal length: nothing about the credential shows in the time that comparing takes.
+  if (!timingSafeEqual(sha256(answer), pending.credentialDigest)) {
+    const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
+    throw requestRefusals.error('enrolment-answer', facts);
+  }
+  const { lab, attestationKeyName, endorsementKeyDigest, endorsementCertificateDigest, simulated } = pending;
+  const { proof } = await governance.record((_state, at) => ({
+    version: 1,
+    type: 'enrolment',
+    at,
+    lab,
+    attestationKeyName,
+    endorsementKeyDigest,
+    endorsementCertificateDigest,
+    simulated,
+  }));
+  return { version: 1, attestationKeyName, proof };
+}
+
+/** RP-9. A TPM outlives its vendor's certificates, so the end of their validity is not looked at. */
+async function verifyEndorsement(
+  message: EnrolmentRequest,
+  anchors: readonly TrustAnchor[],
+  time: number,
+): Promise<EndorsementClaims> {
+  const certificate = fromBase64(message.endorsementCertificate, 'request.endorsementCertificate');
+  const intermediates = message.endorsementChain.map((link, i) =>
+    fromBase64(link, `request.endorsementChain[${i}]`),
+  );
+  const inputs = { intermediates, anchors, time, validity: 'ignore-expiry' } as const;
+  return accepted(await verifyEndorsementCertificate(certificate, inputs));
+}
+
+function refuseForeignMachine(
+  state: GovernanceState,
+  lab: string,
+  endorsementKeyDigest: string,
+  now: number,
+): void {
+  const machines = accreditationAt(state, lab, now)?.machines ?? [];
+  if (machines.some((machine) => machine.endorsementKeyDigest === endorsementKeyDigest)) return;
+  throw enrolmentRefusals.error('enrolment-machine', {
+    field: 'request.endorsementCertificate',
+    expected: `one of the ${machines.length} machines in the accreditation of ${lab}`,
+    found: `endorsement key ${endorsementKeyDigest}`,
+  });
+}
+
+/** RP-10: the rules for attestation keys first, then the Name, computed here. */
+async function nameOfAttestationKey(message: EnrolmentRequest): Promise<Uint8Array> {
+  const bytes = fromBase64(message.attestationKey, 'request.attestationKey');
+  const area = decodePublicArea(bytes, 'request.attestationKey');
+  const { name } = accepted(await judge((checks) => checkAttestationKey(area, checks)));
+  return name;
+}
+
+async function credentialFor(
+  { publicKey }: EndorsementClaims,
+  attestationKeyName: Uint8Array,
+  secret: Uint8Array,
+): Promise<Credential> {
+  const endorsementArea = endorsementPublicArea(usualEndorsementTemplate(publicKey), publicKey);
+  const randomness = randomBytes(credentialRandomnessBytes(endorsementArea));
+  return await makeCredential(endorsementArea, attestationKeyName, secret, randomness);
+}
+
+function accepted<Claims extends object>(verdict: Verdict<Claims>): Claims {
+  if (verdict.outcome === 'accepted') return verdict.claims;
+  throw new RefusalError(verdict.family, verdict.refusals[0]);
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}

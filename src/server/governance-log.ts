@@ -1,0 +1,138 @@
+/**
+ * The state of governance as the server lives it: the fold over the log at start-up, then entry by entry as they are
+ * appended, by the same function, so that whoever replays the log arrives where the server was.
+ *
+ * Entries are applied in the order in which they are handed to the log, before they are durable; nobody is answered
+ * before they are. When an append fails, what follows on it was never promised to anybody: nothing is decided any
+ * more until the server is started again (RP-22).
+ */
+
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import { decodeEntry, encodeEntry, type LogEntry } from '../governance/entries.ts';
+import { applyEntry, initialState } from '../governance/fold.ts';
+import type { Effect, GovernanceState } from '../governance/state.ts';
+import type { Clock } from '../platform/clock.ts';
+import { capacityRefusals, homeRefusals } from './refusals.ts';
+
+/** The part of the release log that is needed here. */
+export interface EntryLog {
+  /** Resolves when the entry is durable under a signed checkpoint. Entries keep the order of the calls. */
+  append(entry: Uint8Array): Promise<LoggedEntry>;
+}
+
+export interface LoggedEntry {
+  readonly index: bigint;
+  /** RFC 6962, 32 bytes. */
+  readonly leafHash: Uint8Array;
+  /** `c2sp.org/tlog-proof@v1` */
+  readonly proof: string;
+}
+
+/** An entry that stands in the log. */
+export interface RecordedEntry extends LoggedEntry {
+  /** Its exact bytes. */
+  readonly entry: Uint8Array;
+  readonly effects: readonly Effect[];
+}
+
+/** Fewer than the log itself lets wait, so that the log never turns one away after it was applied here. */
+const MAX_WAITING = 256;
+
+export class GovernanceLog {
+  private readonly log: EntryLog;
+  private readonly clock: Clock;
+  private current: GovernanceState;
+  private waiting = 0;
+  private stopped = false;
+
+  private constructor(log: EntryLog, clock: Clock, state: GovernanceState) {
+    this.log = log;
+    this.clock = clock;
+    this.current = state;
+  }
+
+  /**
+   * Replays the log from its genesis entry.
+   *
+   * @param entries all entries of the log, in order; one at a time, so that the log may be of any length
+   * @throws RefusalError `home-mode` when the log is empty, and those of `decodeEntry` and `applyEntry`
+   */
+  static async open(log: EntryLog, entries: AsyncIterable<Uint8Array>, clock: Clock): Promise<GovernanceLog> {
+    let state: GovernanceState | undefined;
+    for await (const bytes of entries) {
+      const entry = decodeEntry(bytes);
+      state = state === undefined ? begin(entry) : applyEntry(state, entry, state.size).state;
+    }
+    if (state === undefined) refuseGenesis('an empty log');
+    return new GovernanceLog(log, clock, state);
+  }
+
+  /** The state after every entry that was handed to the log. */
+  get state(): GovernanceState {
+    return this.current;
+  }
+
+  /** Whether an append failed; nothing is decided any more then. */
+  get isStopped(): boolean {
+    return this.stopped;
+  }
+
+  /** POSIX seconds that never run backwards within the log, whatever is done to the machine's clock. */
+  now(): number {
+    return Math.max(this.clock.posixSeconds(), this.current.at);
+  }
+
+  /**
+   * Makes the next entry from the current state, checks it against the rules and logs it. Nothing else happens to the
+   * state while `make` runs, so what it decides is what is true at that place in the log.
+   *
+   * @param make receives the state and the time of the entry; may throw to log nothing
+   * @throws RefusalError `server-stopped`, `server-busy`, those of `applyEntry`, and what `make` throws
+   */
+  async record(make: (state: GovernanceState, at: number) => LogEntry): Promise<RecordedEntry> {
+    this.refuseWhenUnable();
+    const { current } = this;
+    const made = make(current, this.now());
+    const { state, effects } = applyEntry(current, made, current.size);
+    const entry = encodeEntry(made);
+    this.current = state;
+    return { ...(await this.append(entry, current.size)), entry, effects };
+  }
+
+  private refuseWhenUnable(): void {
+    if (this.stopped) throw stoppedRefusal();
+    if (this.waiting >= MAX_WAITING) {
+      const facts = { field: 'log', expected: `at most ${MAX_WAITING} waiting entries`, found: 'more' };
+      throw capacityRefusals.error('server-busy', facts);
+    }
+  }
+
+  private async append(entry: Uint8Array, expectedIndex: number): Promise<LoggedEntry> {
+    this.waiting += 1;
+    try {
+      const logged = await this.log.append(entry);
+      if (logged.index === BigInt(expectedIndex)) return logged;
+      throw new Error(`the log gave index ${logged.index} to entry ${expectedIndex}`);
+    } catch (cause) {
+      this.stopped = true;
+      throw stoppedRefusal(cause);
+    } finally {
+      this.waiting -= 1;
+    }
+  }
+}
+
+function begin(entry: LogEntry): GovernanceState {
+  if (entry.type !== 'genesis') refuseGenesis(entry.type);
+  return initialState(entry);
+}
+
+function refuseGenesis(found: string): never {
+  throw homeRefusals.error('home-mode', { field: 'log', expected: 'a genesis entry first', found });
+}
+
+function stoppedRefusal(cause?: unknown): Error {
+  const found = isRefusal(cause) ? cause.refusal.code : 'an append that failed';
+  const facts = { field: 'log', expected: 'a log that can be written', found };
+  return capacityRefusals.error('server-stopped', facts, { cause });
+}

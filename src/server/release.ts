@@ -1,0 +1,261 @@
+/**
+ * The release of a model key (docs/spec/release-protocol.md section 5), free of HTTP. The order of the steps is that
+ * of RP-18, and the key is unwrapped only after its decision stands in the log (RP-22, W2).
+ */
+
+import { createHash } from 'node:crypto';
+
+import { computeBinding } from '../../attestation/core/binding.ts';
+import { fromBase64, fromHex, toBase64 } from '../../attestation/core/bytes.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
+import type { DecisionEntry, Lease } from '../governance/entries.ts';
+import { referenceValuesDigestOf, releasePolicyDigestOf, type GovernanceState } from '../governance/state.ts';
+import type { ModelKeyStore } from '../keys/model-key-store.ts';
+import { checkAgentPublicKey, wrapModelKey } from '../platform/grant-wrap.ts';
+import { decide, type Decision } from '../policy/decide.ts';
+import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
+import { consumeChallenge, randomHandle } from './challenge.ts';
+import { judgeEvidence, type JudgedEvidence, type VerifierSetup } from './evidence.ts';
+import type { GovernanceLog, RecordedEntry } from './governance-log.ts';
+import { MESSAGE_LIMITS, RELEASE_REQUEST_TYPE, releaseRequestSchema } from './messages.ts';
+import type { Grant, ReleaseRequest } from './messages.ts';
+import { capacityRefusals, releaseRefusals, renewalRefusals } from './refusals.ts';
+import { readSignedRequest, verifyLabSignature, type ClaimedRequest } from './signed-request.ts';
+import type { Challenge, LeaseRecord, ServerStorage } from './storage.ts';
+
+export interface ReleaseContext {
+  readonly governance: GovernanceLog;
+  readonly storage: ServerStorage;
+  readonly verifier: VerifierSetup;
+  readonly engine: ReleasePolicyEngine;
+  readonly modelKeys: ModelKeyStore;
+  /** Names this program in the decisions that it makes. */
+  readonly serverBuild: string;
+}
+
+/** A decision that stands in the log. */
+export type ReleaseOutcome =
+  | { readonly outcome: 'granted'; readonly grant: Grant }
+  | { readonly outcome: 'refused'; readonly refusals: readonly Refusal[] };
+
+/** A request with everything that was derived from it before it is decided. */
+interface PreparedRequest {
+  readonly request: ClaimedRequest<ReleaseRequest>;
+  readonly agentKey: Uint8Array;
+  readonly challenge: Challenge;
+  readonly binding: Uint8Array;
+}
+
+/**
+ * Decides one release request.
+ *
+ * @param body from the network: a DSSE envelope
+ * @throws RefusalError what no lab can be held to (`json-*`, `shape-mismatch`, `challenge-*`, `request-signature`)
+ *   and what is not decided (`server-*`); none of it is logged
+ */
+export async function release(context: ReleaseContext, body: Uint8Array): Promise<ReleaseOutcome> {
+  const prepared = prepare(context, body);
+  const basis = context.governance.state;
+  const judged = await judge(context, basis, prepared);
+  let decision: Decision | undefined;
+  const recorded = await context.governance.record((state, at) => {
+    refuseOvertaken(basis, state);
+    decision = decideRequest(context, state, prepared, judged, at);
+    const { message, payloadDigest, envelope } = prepared.request;
+    const lease = decision.lease === null ? undefined : leaseRecord(message, decision.lease, judged.machine);
+    context.storage.keepDecision(payloadDigest, envelope.payload, lease, at);
+    return decisionEntry(context, state, prepared, judged, decision, at);
+  });
+  if (decision?.outcome === 'granted') {
+    return { outcome: 'granted', grant: await makeGrant(context, prepared, decision.lease, recorded) };
+  }
+  return { outcome: 'refused', refusals: decision?.refusals ?? [] };
+}
+
+/** Form, challenge, lab and its signature. */
+function prepare({ governance, storage }: ReleaseContext, body: Uint8Array): PreparedRequest {
+  const limit = MESSAGE_LIMITS.release;
+  const request = readSignedRequest(body, RELEASE_REQUEST_TYPE, releaseRequestSchema, limit);
+  const { message } = request;
+  const agentKey = fromBase64(message.agentKey, 'request.agentKey');
+  const challenge = consumeChallenge(storage, message, governance.now());
+  verifyLabSignature(governance.state, request);
+  return { request, agentKey, challenge, binding: bindingOf(governance.state, message, agentKey, challenge) };
+}
+
+function bindingOf(
+  state: GovernanceState,
+  message: ReleaseRequest,
+  agentPublicKey: Uint8Array,
+  challenge: Challenge,
+): Uint8Array {
+  return computeBinding({
+    challengeNonce: challenge.nonce,
+    agentPublicKey,
+    lab: message.lab,
+    manifestDigest: fromHex(message.manifestDigest, 'request.manifestDigest'),
+    inferencePolicyDigest: fromHex(message.inferencePolicyDigest, 'request.inferencePolicyDigest'),
+    logOrigin: state.origin,
+  });
+}
+
+/** A key that nothing can be encrypted to is refused like evidence that does not hold, and logged like it. */
+async function judge(
+  { verifier, governance }: ReleaseContext,
+  state: GovernanceState,
+  { request, agentKey, binding }: PreparedRequest,
+): Promise<JudgedEvidence> {
+  try {
+    await checkAgentPublicKey(agentKey);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return { summary: { outcome: 'refused', refusals: [error.refusal] }, machine: '' };
+  }
+  const { evidence, lab } = request.message;
+  return await judgeEvidence(verifier, state, { evidence, binding, lab, time: governance.now() });
+}
+
+/** The evidence was judged by what was in force then; a decision names what is in force now (GV-44). */
+function refuseOvertaken(basis: GovernanceState, state: GovernanceState): void {
+  if (basis.referenceValues === state.referenceValues && basis.releasePolicy === state.releasePolicy) return;
+  const facts = {
+    field: 'server',
+    expected: 'the policy that the evidence was judged by',
+    found: 'a newer one',
+  };
+  throw capacityRefusals.error('server-overtaken', facts);
+}
+
+function decideRequest(
+  context: ReleaseContext,
+  state: GovernanceState,
+  { request }: PreparedRequest,
+  judged: JudgedEvidence,
+  at: number,
+): Decision {
+  const { engine } = context;
+  const lease = randomHandle();
+  const decision = decide({ state, facts: request.message, evidence: judged.summary, at, lease, engine });
+  if (decision.outcome === 'refused') return decision;
+  const refusals = serverRefusals(context, request.message, judged.machine, at);
+  if (refusals.length === 0) return decision;
+  return { outcome: 'refused', phase: decision.phase, reasons: decision.reasons, refusals, lease: null };
+}
+
+/** What only this server knows: the lease to renew, and whether it holds the key. */
+function serverRefusals(
+  { storage, modelKeys }: ReleaseContext,
+  message: ReleaseRequest,
+  machine: string,
+  at: number,
+): readonly Refusal[] {
+  const renewal = message.renews === null ? undefined : renewalRefusal(storage, message, machine, at);
+  if (renewal !== undefined) return [renewal];
+  if (modelKeys.has(message.manifestDigest)) return [];
+  const facts = { field: 'manifestDigest', expected: 'a model version whose key is here', found: 'none' };
+  return [releaseRefusals.refusal('release-key-missing', facts)];
+}
+
+/** RP-30. */
+function renewalRefusal(
+  storage: ServerStorage,
+  message: ReleaseRequest,
+  machine: string,
+  at: number,
+): Refusal | undefined {
+  const renews = message.renews ?? '';
+  const lease = storage.findLease(renews);
+  if (lease === undefined || lease.endsAt <= at) {
+    const facts = { field: 'renews', expected: 'a lease that has not ended', found: renews };
+    return renewalRefusals.refusal('renewal-unknown', facts);
+  }
+  const expected: LeaseRecord = { ...leaseHolder(message, machine), lease: renews, endsAt: lease.endsAt };
+  for (const member of ['lab', 'manifestDigest', 'machine'] as const) {
+    if (lease[member] === expected[member]) continue;
+    const facts = { field: `renews.${member}`, expected: lease[member], found: expected[member] };
+    return renewalRefusals.refusal('renewal-mismatch', facts);
+  }
+  return undefined;
+}
+
+function leaseHolder(
+  { lab, manifestDigest }: ReleaseRequest,
+  machine: string,
+): Pick<LeaseRecord, 'lab' | 'manifestDigest' | 'machine'> {
+  return { lab, manifestDigest, machine };
+}
+
+function leaseRecord(message: ReleaseRequest, lease: Lease, machine: string): LeaseRecord {
+  return { ...leaseHolder(message, machine), lease: lease.lease, endsAt: lease.endsAt };
+}
+
+/** RP-33. */
+function decisionEntry(
+  { serverBuild }: ReleaseContext,
+  state: GovernanceState,
+  { request, agentKey, challenge }: PreparedRequest,
+  { summary }: JudgedEvidence,
+  decision: Decision,
+  at: number,
+): DecisionEntry {
+  const { lab, purpose, manifestDigest, inferencePolicyDigest, evidence, renews } = request.message;
+  return {
+    version: 1,
+    type: 'decision',
+    at,
+    outcome: decision.outcome,
+    lab,
+    purpose,
+    manifestDigest,
+    inferencePolicyDigest,
+    agentKeyDigest: sha256Hex(agentKey),
+    challengeDigest: sha256Hex(challenge.nonce),
+    requestDigest: request.payloadDigest,
+    evidenceDigest: sha256Hex(encodeCanonicalJson(evidence)),
+    claims: summary.outcome === 'accepted' ? [...summary.devices] : [],
+    referenceValuesDigest: referenceValuesDigestOf(state),
+    releasePolicyDigest: releasePolicyDigestOf(state),
+    serverBuild,
+    phase: decision.phase,
+    reasons: [...decision.reasons],
+    refusals: decision.refusals.slice(0, MAX_LOGGED_REFUSALS).map(loggedRefusal),
+    lease: decision.lease,
+    renews,
+  };
+}
+
+/** As many as an entry takes. */
+const MAX_LOGGED_REFUSALS = 64;
+const MAX_LOGGED_FIELD_LENGTH = 200;
+
+/** The field may have become long by what an attacker named its members; the code never does. */
+function loggedRefusal({ code, field }: Refusal): { code: string; field: string } {
+  return { code, field: field.slice(0, MAX_LOGGED_FIELD_LENGTH).toWellFormed() };
+}
+
+function sha256Hex(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** Called with a decision that is durable in the log, and with no other (RP-22). */
+async function makeGrant(
+  { governance, modelKeys }: ReleaseContext,
+  { request, agentKey, binding }: PreparedRequest,
+  lease: Lease,
+  { entry, proof, leafHash }: RecordedEntry,
+): Promise<Grant> {
+  const { manifestDigest, inferencePolicyDigest } = request.message;
+  const { origin } = governance.state;
+  const grantContext = { origin, manifestDigest, inferencePolicyDigest, lease, leafHash, binding };
+  const wrapped = await modelKeys.withKey(manifestDigest, (modelKey) =>
+    wrapModelKey(grantContext, agentKey, modelKey),
+  );
+  return {
+    version: 1,
+    entry: toBase64(entry),
+    proof,
+    encapsulatedKey: toBase64(wrapped.encapsulatedKey),
+    wrappedKey: toBase64(wrapped.wrappedKey),
+  };
+}

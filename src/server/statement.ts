@@ -1,0 +1,38 @@
+/** Statements of persons: tried against the rules, then logged (docs/spec/governance.md section 2). Free of HTTP. */
+
+import { toBase64 } from '../../attestation/core/bytes.ts';
+import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { statementEntry } from '../governance/entries.ts';
+import { verifyStatement } from '../governance/statements.ts';
+import type { Envelope } from '../platform/dsse.ts';
+import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
+import type { GovernanceLog } from './governance-log.ts';
+import type { StatementAnswer } from './messages.ts';
+
+export interface StatementContext {
+  readonly governance: GovernanceLog;
+  readonly engine: ReleasePolicyEngine;
+}
+
+/**
+ * Logs a statement, if the rules let it count.
+ *
+ * @param envelope from the network, with one signature
+ * @throws RefusalError `governance-*`, `dsse-*`, `policy-*`, `shape-mismatch`, `server-stopped`, `server-busy`
+ */
+export async function acceptStatement(
+  { governance, engine }: StatementContext,
+  envelope: Envelope,
+): Promise<StatementAnswer> {
+  const { named } = verifyStatement(envelope, governance.state.trustRoot);
+  // A policy that does not parse would refuse everything once it is in force: better to say so to its signers.
+  if (named.name === 'release-policy/v1') engine.compile(named.predicate.cedar);
+  const recorded = await governance.record((_state, at) => statementEntry(at, envelope));
+  return {
+    version: 1,
+    index: Number(recorded.index),
+    entry: toBase64(recorded.entry),
+    proof: recorded.proof,
+    effects: recorded.effects as unknown as Record<string, JsonValue>[],
+  };
+}
