@@ -35,7 +35,8 @@ export function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return bytes as Uint8Array<ArrayBuffer>;
 }
 
-function toBase64Url(bytes: Uint8Array): string {
+/** Base64url without padding, as JSON Web Keys have it (RFC 7515 section 2). */
+export function toBase64Url(bytes: Uint8Array): string {
   return toBase64(bytes).replace(/=+$/, '').replaceAll('+', '-').replaceAll('/', '_');
 }
 
@@ -79,7 +80,7 @@ async function verifyRsa(
 ): Promise<boolean> {
   const isPss = scheme.algorithm === 'rsa-pss';
   const name = isPss ? 'RSA-PSS' : 'RSASSA-PKCS1-v1_5';
-  const imported = await importKey(() =>
+  const imported = await importPublicKey(() =>
     crypto.subtle.importKey(
       'jwk',
       { kty: 'RSA', n: toBase64Url(key.modulus), e: 'AQAB' },
@@ -101,7 +102,7 @@ async function verifyEcdsa(
   signature: Uint8Array,
   message: Uint8Array,
 ): Promise<boolean> {
-  const imported = await importKey(() =>
+  const imported = await importPublicKey(() =>
     crypto.subtle.importKey('raw', uncompressedPoint(key), { name: 'ECDSA', namedCurve: key.curve }, false, [
       'verify',
     ]),
@@ -112,8 +113,8 @@ async function verifyEcdsa(
 /** The platform's key type, under whichever name its type declarations know it. */
 type ImportedKey = Parameters<typeof crypto.subtle.verify>[1];
 
-/** WebCrypto checks that a point lies on its curve when it takes the key. */
-async function importKey(load: () => Promise<ImportedKey>): Promise<ImportedKey> {
+/** WebCrypto checks that a point lies on its curve when it takes the key. @throws RefusalError `public-key-invalid` */
+export async function importPublicKey(load: () => Promise<ImportedKey>): Promise<ImportedKey> {
   try {
     return await load();
   } catch (cause) {

@@ -68,6 +68,8 @@ export interface PresentedQuote {
   readonly attest: Uint8Array;
   /** TPMT_SIGNATURE. */
   readonly signature: Uint8Array;
+  /** Name of the bank that the values are of. */
+  readonly bank: string;
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
 }
 
@@ -108,7 +110,7 @@ export async function authenticateQuote(
     expected: toHex(expected.extraData),
     found: toHex(statement.extraData),
   });
-  demandPcrs(statement, presented.pcrs, expected, checks);
+  demandPcrs(statement, presented, expected, checks);
   return statement;
 }
 
@@ -155,7 +157,7 @@ function demandSigner(quote: QuoteAttest, qualifiedSigners: readonly Uint8Array[
 
 function demandPcrs(
   quote: QuoteAttest,
-  pcrs: ReadonlyMap<number, Uint8Array>,
+  { bank, pcrs }: PresentedQuote,
   { key, selection }: QuoteExpectations,
   checks: Checklist,
 ): void {
@@ -168,11 +170,13 @@ function demandPcrs(
   });
   const values = selection.pcrs.map((pcr) => pcrs.get(pcr));
   const isComplete =
-    pcrs.size === values.length && values.every((value) => value?.length === selection.bank.bytes);
+    bank === selection.bank.bank &&
+    pcrs.size === values.length &&
+    values.every((value) => value?.length === selection.bank.bytes);
   checks.demand(quoteChecks, 'tpm-quote-values', isComplete, {
     field: 'pcrs',
-    expected: `${selection.bank.bytes} bytes each for PCR ${selection.pcrs.join(', ')}`,
-    found: `PCR ${[...pcrs.keys()].join(', ')}`,
+    expected: `${selection.bank.bank} values of PCR ${selection.pcrs.join(', ')}`,
+    found: `${bank} values of PCR ${[...pcrs.keys()].join(', ')}`,
   });
   // The hash is that of the signing scheme, not of the bank (Part 1, section 36.4.2).
   const digest = key.hash.digest(concatBytes(...values.flatMap((value) => value ?? [])));

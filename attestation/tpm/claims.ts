@@ -1,0 +1,70 @@
+/** What is true of a machine after its TPM's evidence was accepted. All of it is JSON: claims are logged. */
+
+import { toHex } from '../core/bytes.ts';
+import type { DeviceClaims } from '../core/device-class.ts';
+import type { TpmEnrolmentRecord } from './documents.ts';
+import type { QuoteAttest } from './layout.ts';
+
+export interface TpmClaims extends DeviceClaims {
+  readonly class: 'tpm';
+  readonly lab: string;
+  /** Name of the attestation key, hex. */
+  readonly akName: string;
+  /** SHA-256 of the endorsement key's SubjectPublicKeyInfo, hex. */
+  readonly ekPublicDigest: string;
+  readonly manufacturer: string;
+  readonly model: string;
+  /** Name of the authority that vouches for the TPM. */
+  readonly anchor: string;
+  readonly bank: string;
+  /** Quoted values by PCR number, hex. Only those that `referenceValues` names were judged. */
+  readonly pcrs: Readonly<Record<string, string>>;
+  /** Name of the reference values that the machine matches. */
+  readonly referenceValues: string;
+  /** Milliseconds, decimal. Comparable within one pair of counters only. */
+  readonly clock: string;
+  readonly clockSafe: boolean;
+  readonly resetCount: number;
+  readonly restartCount: number;
+  /** Vendor's value, hex. */
+  readonly firmwareVersion: string;
+  /** Whether the TPM was reset or resumed since the last accepted quote. */
+  readonly restarted: boolean;
+}
+
+/** What the verification found out besides the quote. */
+export interface ClaimSources {
+  readonly identity: string;
+  readonly record: TpmEnrolmentRecord;
+  readonly anchor: { readonly name: string; readonly simulated: boolean };
+  readonly bank: string;
+  readonly pcrs: ReadonlyMap<number, Uint8Array>;
+  readonly referenceValues: string;
+}
+
+export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims {
+  const { identity, record, anchor, bank, pcrs, referenceValues } = sources;
+  const { clock, resetCount, restartCount, safe } = quote.clockInfo;
+  const { lastSeen } = record;
+  return {
+    class: 'tpm',
+    identity,
+    simulated: anchor.simulated,
+    lab: record.lab,
+    akName: toHex(record.akName),
+    ekPublicDigest: toHex(record.ekPublicDigest),
+    manufacturer: record.manufacturer,
+    model: record.model,
+    anchor: anchor.name,
+    bank,
+    pcrs: Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)])),
+    referenceValues,
+    clock: clock.toString(),
+    clockSafe: safe === 1,
+    resetCount,
+    restartCount,
+    firmwareVersion: quote.firmwareVersion.toString(16).padStart(16, '0'),
+    restarted:
+      lastSeen !== null && (lastSeen.resetCount !== resetCount || lastSeen.restartCount !== restartCount),
+  };
+}

@@ -1,0 +1,144 @@
+/**
+ * The JSON documents of the verifier's side that the verdict on a TPM depends on: the enrolment record, the appraisal
+ * policy and reference values. All three are logged or published, so that a decision can be derived again (W10).
+ */
+
+import type { JsonValue } from '../core/canonical-json.ts';
+import {
+  booleanShape,
+  hexShape,
+  integerShape,
+  listShape,
+  literalShape,
+  mapShape,
+  nullableShape,
+  objectShape,
+  textShape,
+} from '../core/json-shape.ts';
+import type { Shape } from '../core/json-shape.ts';
+import { defineRefusals } from '../core/refusal.ts';
+import { tpmHash } from './hash.ts';
+import type { TpmHash } from './hash.ts';
+import { Algorithm } from './layout.ts';
+import { PCR_COUNT } from './pcr-selection.ts';
+import type { PcrSelection } from './pcr-selection.ts';
+
+export const documentRefusals = defineRefusals('malformed', {
+  'tpm-document': {
+    means: 'A policy or a set of reference values for TPMs contradicts itself.',
+    hint: 'Name each PCR once, in ascending order, and values as long as the bank’s digest.',
+  },
+});
+
+const digestShape = hexShape({ bytes: [32] });
+/** A Name under SHA-256, SHA-384 or SHA-512. */
+const nameShape = hexShape({ bytes: [34, 50, 66] });
+const lineShape = textShape({ pattern: /^[\x20-\x7e]{1,200}$/ });
+const decimalShape = textShape({ pattern: /^(?:0|[1-9][0-9]{0,19})$/ });
+const firmwareShape = hexShape({ bytes: [8] });
+const manufacturerShape = textShape({ pattern: /^id:[0-9A-Fa-f]{8}$/ });
+const u32Shape = integerShape({ min: 0, max: 0xffffffff });
+
+/** Names of the banks that may be quoted. SHA-1 is not among them. */
+const BANKS: Readonly<Record<'sha256' | 'sha384', TpmHash>> = {
+  sha256: tpmHash(Algorithm.sha256, 'bank'),
+  sha384: tpmHash(Algorithm.sha384, 'bank'),
+};
+const bankShape: Shape<TpmHash> = (value, path) => BANKS[literalShape('sha256', 'sha384')(value, path)];
+
+const recordShape = objectShape({
+  version: literalShape(1),
+  class: literalShape('tpm'),
+  lab: lineShape,
+  akName: nameShape,
+  ekName: nameShape,
+  ekPublicDigest: digestShape,
+  ekCertificateDigest: digestShape,
+  anchorDigest: digestShape,
+  manufacturer: manufacturerShape,
+  model: lineShape,
+  lastSeen: nullableShape(objectShape({ clock: decimalShape, resetCount: u32Shape, restartCount: u32Shape })),
+});
+
+/**
+ * What enrolment recorded. `akName` went through credential activation with the endorsement key of `ekPublicDigest`;
+ * `anchorDigest` is the SHA-256 of the SubjectPublicKeyInfo of the anchor that its certificate led to; `lastSeen` is
+ * the clock of the last accepted quote, null before the first.
+ */
+export type TpmEnrolmentRecord = ReturnType<typeof recordShape>;
+
+/** @throws RefusalError `shape-*` */
+export function readEnrolmentRecord(value: JsonValue): TpmEnrolmentRecord {
+  return recordShape(value, 'enrolment');
+}
+
+const policyShape = objectShape({
+  version: literalShape(1),
+  class: literalShape('tpm'),
+  bank: bankShape,
+  pcrs: listShape({ minItems: 1, maxItems: PCR_COUNT }, integerShape({ min: 0, max: PCR_COUNT - 1 })),
+  allowUnsafeClock: booleanShape,
+  deniedFirmware: listShape(
+    { minItems: 0, maxItems: 1000 },
+    objectShape({ manufacturer: manufacturerShape, from: firmwareShape, to: firmwareShape }),
+  ),
+});
+
+/**
+ * What the operator demands of TPMs. `bank` and `pcrs` are what the challenge asks for; `deniedFirmware` are ranges
+ * of firmwareVersion, both ends included, whose keys are known to be at risk; after an unclean stop a TPM calls its
+ * clock unsafe until it has caught up, and `allowUnsafeClock` says whether to accept that.
+ */
+export interface TpmPolicy {
+  readonly selection: PcrSelection;
+  readonly allowUnsafeClock: boolean;
+  readonly deniedFirmware: ReturnType<typeof policyShape>['deniedFirmware'];
+}
+
+/** @throws RefusalError `shape-*`, `tpm-document` */
+export function readPolicy(value: JsonValue): TpmPolicy {
+  const { bank, pcrs, allowUnsafeClock, deniedFirmware } = policyShape(value, 'policy');
+  if (!pcrs.every((pcr, i) => i === 0 || pcr > (pcrs[i - 1] ?? pcr))) {
+    throw documentRefusals.error('tpm-document', {
+      field: 'policy.pcrs',
+      expected: 'PCR numbers in ascending order, each once',
+      found: pcrs.join(', '),
+    });
+  }
+  return { selection: { bank, pcrs }, allowUnsafeClock, deniedFirmware };
+}
+
+const pcrName = /^(?:[0-9]|1[0-9]|2[0-3])$/;
+
+const referenceShape = objectShape({
+  version: literalShape(1),
+  class: literalShape('tpm'),
+  name: lineShape,
+  bank: bankShape,
+  pcrs: mapShape(
+    { name: pcrName, maxMembers: PCR_COUNT },
+    listShape({ minItems: 1, maxItems: 64 }, hexShape({ bytes: [32, 48] })),
+  ),
+  provenance: objectShape({ source: lineShape, recordedAt: integerShape({ min: 0, max: 2 ** 40 }) }),
+});
+
+/** One state that is known to be good: for each PCR that counts, the values that it may have. */
+export interface TpmReferenceValues {
+  readonly name: string;
+  readonly bank: TpmHash;
+  readonly pcrs: ReadonlyMap<number, readonly Uint8Array[]>;
+}
+
+/** @throws RefusalError `shape-*`, `tpm-document` */
+export function readReferenceValues(value: JsonValue): TpmReferenceValues {
+  const { name, bank, pcrs } = referenceShape(value, 'referenceValues');
+  const isOfBank = [...pcrs.values()].flat().every((digest) => digest.length === bank.bytes);
+  if (pcrs.size === 0 || !isOfBank) {
+    throw documentRefusals.error('tpm-document', {
+      field: `referenceValues ${name}`,
+      expected: `at least one PCR, with values of ${bank.bytes} bytes`,
+      found: pcrs.size === 0 ? 'none' : 'values of another length',
+    });
+  }
+  return { name, bank, pcrs: new Map([...pcrs].map(([pcr, values]) => [Number(pcr), values])) };
+}
