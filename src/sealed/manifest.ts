@@ -13,11 +13,13 @@ import {
   decodeStatement,
   encodeEnvelope,
   encodeStatement,
+  keyIdOf,
   openStatement,
   sha256HexSchema,
   signEnvelope,
   STATEMENT_PAYLOAD_TYPE,
   verifyEnvelope,
+  type Envelope,
   type Statement,
 } from '../platform/dsse.ts';
 import type { Ed25519Signer } from '../platform/ed25519.ts';
@@ -168,9 +170,15 @@ export function openManifest(bytes: Uint8Array, trust: ManifestTrust): TrustedMa
     return { ...fromStatement(read), digest, signedBy: [] } as unknown as TrustedManifest;
   }
   const { publicKeys, threshold } = trust.signers;
-  const verified = verifyEnvelope(envelope, publicKeys, threshold, MANIFEST_PATH);
+  const verified = verifyEnvelope(namedSignatures(envelope, publicKeys), publicKeys, threshold, MANIFEST_PATH);
   const statement = openStatement(verified, SEALED_BUNDLE_PREDICATE_TYPE, predicateSchema, limits, name);
   return { ...fromStatement(statement), digest, signedBy: verified.signedBy } as unknown as TrustedManifest;
+}
+
+/** SW-14: a signature that does not name its key is not counted, so that no byte of a manifest is without meaning. */
+function namedSignatures(envelope: Envelope, publicKeys: readonly Uint8Array[]): Envelope {
+  const known = new Set<string | undefined>(publicKeys.map(keyIdOf));
+  return { ...envelope, signatures: envelope.signatures.filter(({ keyid }) => known.has(keyid)) };
 }
 
 function checkDigest(found: string, expected: string): void {
