@@ -1,0 +1,58 @@
+/** What an auditor has verified before. Kept by the auditor, never by the server: it is what shows a rewritten log. */
+
+import { z } from 'zod';
+
+import { concatBytes, fromHex, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
+import { decodeCanonicalJson, encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { defineRefusals, isRefusal } from '../../attestation/core/refusal.ts';
+import type { TreeHead } from '../log/checkpoint.ts';
+import { readFileBounded, writeFileDurably } from '../platform/files.ts';
+import { readShape } from '../platform/shape.ts';
+
+export const auditMemoryRefusals = defineRefusals('usage', {
+  'audit-memory-other-log': {
+    means: 'The file of what was verified before belongs to another log.',
+    hint: 'Give each log a file of its own with --state.',
+  },
+});
+
+const MAX_MEMORY_BYTES = 4096;
+
+const memorySchema = z.strictObject({
+  version: z.literal(1),
+  origin: z.string(),
+  size: z.string().regex(/^(?:0|[1-9][0-9]{0,19})$/),
+  root: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+/**
+ * @returns undefined on the first visit, when the file is not there
+ * @throws RefusalError `audit-memory-other-log`, `file-*`, `json-*`, `shape-mismatch`
+ */
+export async function recallTreeHead(path: string, origin: string): Promise<TreeHead | undefined> {
+  const text = await readFileBounded(path, MAX_MEMORY_BYTES).catch((error: unknown) => {
+    if (isRefusal(error) && error.refusal.code === 'file-not-found') return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  const body = text.at(-1) === 0x0a ? text.subarray(0, -1) : text;
+  const memory = readShape(
+    memorySchema,
+    decodeCanonicalJson(body, { maxBytes: MAX_MEMORY_BYTES }, path),
+    path,
+  );
+  if (memory.origin !== origin) {
+    throw auditMemoryRefusals.error('audit-memory-other-log', {
+      field: path,
+      expected: origin,
+      found: memory.origin,
+    });
+  }
+  return { size: BigInt(memory.size), root: fromHex(memory.root, `${path}.root`) };
+}
+
+/** To be called only after the whole log up to this head was audited. @throws RefusalError `file-not-written` */
+export async function rememberTreeHead(path: string, origin: string, head: TreeHead): Promise<void> {
+  const document = { version: 1, origin, size: head.size.toString(), root: toHex(head.root) };
+  await writeFileDurably(path, concatBytes(encodeCanonicalJson(document), toUtf8('\n')), 0o644);
+}

@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+
+import { auditReleaseLog, type AuditReport } from '../../audit/audit-log.ts';
+import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
+import type { AuditRow } from '../../audit/rows.ts';
+import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { parseVerifierKey } from '../../log/verifier-key.ts';
+import { folderSource } from '../../log/sources.ts';
+import { serverSource } from '../../audit/server-source.ts';
+import { readServerProfile } from '../../platform/server-profile.ts';
+import { print, profileOption, remark, withServer } from '../options.ts';
+
+export const auditAlarmRefusals = defineRefusals('unacceptable', {
+  'audit-alarm': {
+    means: 'The log is genuine, but holds entries that its own rules do not allow.',
+    hint: 'Ask the operator to explain the entries that were named; keep the log as it is.',
+  },
+});
+
+interface AuditOptions {
+  readonly profile: string;
+  readonly folder?: string;
+  readonly state?: string;
+  readonly json?: true;
+}
+
+function line({ index, at, what, who, text }: AuditRow): string {
+  const time = new Date(at * 1000).toISOString().slice(0, 19);
+  return `${String(index).padStart(6)}  ${time}Z  ${what.padEnd(9)}  ${who}: ${text}`;
+}
+
+function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: boolean): void {
+  if (json) {
+    const verified = { origin: checkpoint.origin, size: checkpoint.size.toString(), mode };
+    print(JSON.stringify({ ...verified, rows, alarms }));
+    return;
+  }
+  for (const row of rows) print(line(row));
+  for (const { index, refusal } of alarms) {
+    print(
+      `ALARM at ${index}: ${refusal.field}: expected ${refusal.expected}, found ${refusal.found} [${refusal.code}]`,
+    );
+  }
+  remark(
+    `verified: ${checkpoint.size} entries of ${checkpoint.origin} (${mode ?? 'no genesis entry'}); ` +
+      'tree rebuilt from the entries, checkpoint signed by the pinned key',
+  );
+}
+
+async function audit(options: AuditOptions): Promise<void> {
+  const { origin, logKey } = await readServerProfile(options.profile);
+  const trust = { origin, keys: [parseVerifierKey(logKey, 'profile.logKey')] };
+  const previous = options.state === undefined ? undefined : await recallTreeHead(options.state, origin);
+  const report =
+    options.folder === undefined
+      ? await withServer(options.profile, (client) => auditReleaseLog(serverSource(client), trust, previous))
+      : await auditReleaseLog(folderSource(options.folder), trust, previous);
+  printReport(report, options.json === true);
+  const [alarm] = report.alarms;
+  if (alarm !== undefined) {
+    throw auditAlarmRefusals.error('audit-alarm', {
+      field: `entry ${alarm.index}`,
+      expected: alarm.refusal.expected,
+      found: `${alarm.refusal.found} (${report.alarms.length} alarms)`,
+    });
+  }
+  if (options.state !== undefined) await rememberTreeHead(options.state, origin, report.checkpoint);
+}
+
+/** `weightgate audit`: verifies the log and prints who got which key, when, why. */
+export function registerAudit(program: Command): void {
+  program
+    .command('audit')
+    .description('verify the release log and print who got which key, when, why')
+    .addOption(profileOption())
+    .option('--folder <dir>', 'read the static files of a mirror in place of the server')
+    .option('--state <file>', 'remember what was verified, and refuse a log that contradicts it')
+    .option('--json', 'one JSON document in place of lines')
+    .action(audit);
+}
