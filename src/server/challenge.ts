@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { GovernanceState } from '../governance/state.ts';
+import { requestedPcrs } from './evidence.ts';
 import type { GovernanceLog } from './governance-log.ts';
 import type { ChallengeAnswer, ChallengeRequest } from './messages.ts';
 import { capacityRefusals, challengeRefusals } from './refusals.ts';
@@ -62,7 +63,7 @@ function requestedDevices(state: GovernanceState): ChallengeAnswer['devices'] {
     const facts = { field: 'releasePolicy', expected: 'one in force', found: 'none' };
     throw challengeRefusals.error('challenge-not-possible', facts);
   }
-  return [{ class: 'tpm', bank: policy.tpm.bank, pcrs: [...policy.tpm.pcrs] }];
+  return [{ class: 'tpm', bank: policy.tpm.bank, pcrs: requestedPcrs(policy.tpm.pcrs) }];
 }
 
 /** What of a release request is compared with its challenge. */

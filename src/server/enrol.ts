@@ -6,10 +6,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
 import { fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { RefusalError } from '../../attestation/core/refusal.ts';
-import { judge, type Verdict } from '../../attestation/core/verdict.ts';
-import { checkAttestationKey } from '../../attestation/tpm/attestation-key.ts';
+import type { Trusted } from '../../attestation/core/trusted.ts';
+import type { Verdict } from '../../attestation/core/verdict.ts';
 import {
   credentialRandomnessBytes,
   makeCredential,
@@ -19,8 +20,13 @@ import {
   verifyEndorsementCertificate,
   type EndorsementClaims,
 } from '../../attestation/tpm/endorsement-certificate.ts';
-import { decodePublicArea } from '../../attestation/tpm/layout.ts';
-import { endorsementPublicArea, usualEndorsementTemplate } from '../../attestation/tpm/templates.ts';
+import {
+  certifiedEndorsementKey,
+  enrolmentRecord,
+  verifyAttestationKey,
+  type AttestationKeyClaims,
+} from '../../attestation/tpm/enrolment.ts';
+import type { EnrolmentEntry } from '../governance/entries.ts';
 import { accreditationAt, type GovernanceState } from '../governance/state.ts';
 import { randomHandle } from './challenge.ts';
 import type { VerifierSetup } from './evidence.ts';
@@ -35,7 +41,8 @@ import {
 } from './messages.ts';
 import { capacityRefusals, enrolmentRefusals, requestRefusals } from './refusals.ts';
 import { readSignedRequest, verifyLabSignature } from './signed-request.ts';
-import type { PendingEnrolment, ServerStorage } from './storage.ts';
+import { carryLastSeen, identityOfTpm } from './machine-record.ts';
+import type { MachineRecord, PendingEnrolment, ServerStorage } from './storage.ts';
 
 /** RP-11. */
 const ENROLMENT_SECONDS = 120;
@@ -70,17 +77,18 @@ export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array
   const now = governance.now();
   const endorsement = await verifyEndorsement(request.message, verifier.anchors.get('tpm') ?? [], now);
   refuseForeignMachine(governance.state, lab, endorsement.publicKeyDigest, now);
-  const attestationKeyName = await nameOfAttestationKey(request.message);
+  const attestationKey = await verifyRequestedKey(request.message);
   const secret = randomBytes(CREDENTIAL_BYTES);
-  const credential = await credentialFor(endorsement, attestationKeyName, secret);
+  const credential = await credentialFor(endorsement, attestationKey, secret);
   const pending: PendingEnrolment = {
     enrolment: randomHandle(),
     credentialDigest: sha256(secret),
     lab,
-    attestationKeyName: toHex(attestationKeyName),
+    attestationKeyName: toHex(attestationKey.name),
     endorsementKeyDigest: endorsement.publicKeyDigest,
     endorsementCertificateDigest: endorsement.certificateDigest,
     simulated: endorsement.simulated,
+    record: encodeCanonicalJson(enrolmentRecord(lab, attestationKey, endorsement)),
     expiresAt: now + ENROLMENT_SECONDS,
   };
   secret.fill(0);
@@ -119,8 +127,16 @@ export async function activateEnrolment(
     const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
     throw requestRefusals.error('enrolment-answer', facts);
   }
+  const { proof } = await governance.record((_state, at) => {
+    storage.keepMachine(keepingLastSeen(storage, pending));
+    return enrolmentEntry(pending, at);
+  });
+  return { version: 1, attestationKeyName: pending.attestationKeyName, proof };
+}
+
+function enrolmentEntry(pending: PendingEnrolment, at: number): EnrolmentEntry {
   const { lab, attestationKeyName, endorsementKeyDigest, endorsementCertificateDigest, simulated } = pending;
-  const { proof } = await governance.record((_state, at) => ({
+  return {
     version: 1,
     type: 'enrolment',
     at,
@@ -129,8 +145,21 @@ export async function activateEnrolment(
     endorsementKeyDigest,
     endorsementCertificateDigest,
     simulated,
-  }));
-  return { version: 1, attestationKeyName, proof };
+  };
+}
+
+/** Enrolling again must not make the verifier forget how far the TPM's clock had come. */
+function keepingLastSeen(
+  storage: ServerStorage,
+  { attestationKeyName, record }: PendingEnrolment,
+): MachineRecord {
+  const identity = identityOfTpm(attestationKeyName);
+  const known = storage.findMachine(identity)?.record;
+  return {
+    identity,
+    attestationKeyName,
+    record: known === undefined ? record : carryLastSeen(known, record),
+  };
 }
 
 /** RP-9. A TPM outlives its vendor's certificates, so the end of their validity is not looked at. */
@@ -138,7 +167,7 @@ async function verifyEndorsement(
   message: EnrolmentRequest,
   anchors: readonly TrustAnchor[],
   time: number,
-): Promise<EndorsementClaims> {
+): Promise<Trusted<EndorsementClaims>> {
   const certificate = fromBase64(message.endorsementCertificate, 'request.endorsementCertificate');
   const intermediates = message.endorsementChain.map((link, i) =>
     fromBase64(link, `request.endorsementChain[${i}]`),
@@ -162,25 +191,22 @@ function refuseForeignMachine(
   });
 }
 
-/** RP-10: the rules for attestation keys first, then the Name, computed here. */
-async function nameOfAttestationKey(message: EnrolmentRequest): Promise<Uint8Array> {
-  const bytes = fromBase64(message.attestationKey, 'request.attestationKey');
-  const area = decodePublicArea(bytes, 'request.attestationKey');
-  const { name } = accepted(await judge((checks) => checkAttestationKey(area, checks)));
-  return name;
+/** RP-10: the rules for attestation keys first; the Name is computed from the public area. */
+async function verifyRequestedKey(message: EnrolmentRequest): Promise<Trusted<AttestationKeyClaims>> {
+  return accepted(await verifyAttestationKey(fromBase64(message.attestationKey, 'request.attestationKey')));
 }
 
 async function credentialFor(
-  { publicKey }: EndorsementClaims,
-  attestationKeyName: Uint8Array,
+  endorsement: Trusted<EndorsementClaims>,
+  attestationKey: Trusted<AttestationKeyClaims>,
   secret: Uint8Array,
 ): Promise<Credential> {
-  const endorsementArea = endorsementPublicArea(usualEndorsementTemplate(publicKey), publicKey);
-  const randomness = randomBytes(credentialRandomnessBytes(endorsementArea));
-  return await makeCredential(endorsementArea, attestationKeyName, secret, randomness);
+  const endorsementKey = certifiedEndorsementKey(endorsement);
+  const randomness = randomBytes(credentialRandomnessBytes(endorsementKey));
+  return await makeCredential(endorsementKey, attestationKey.name, secret, randomness);
 }
 
-function accepted<Claims extends object>(verdict: Verdict<Claims>): Claims {
+function accepted<Claims extends object>(verdict: Verdict<Claims>): Trusted<Claims> {
   if (verdict.outcome === 'accepted') return verdict.claims;
   throw new RefusalError(verdict.family, verdict.refusals[0]);
 }

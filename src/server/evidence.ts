@@ -1,8 +1,5 @@
 /** The server's use of the verifier: what the operator and the log say goes in, what a decision needs comes out. */
 
-import { createHash } from 'node:crypto';
-
-import { fromHex } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import type { AnyDeviceClass, DeviceClaims } from '../../attestation/core/device-class.ts';
@@ -14,8 +11,12 @@ import {
   type ClassInputs,
 } from '../../attestation/core/evidence.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
+import type { Mode } from '../governance/fields.ts';
+import type { ReleasePolicy } from '../governance/predicates.ts';
 import { referenceValuesFor, type GovernanceState } from '../governance/state.ts';
 import type { EvidenceSummary } from '../policy/facts.ts';
+import { isTpmClaims, readMachineRecord, withQuote } from './machine-record.ts';
+import type { MachineRecord, ServerStorage } from './storage.ts';
 
 /** What the operator configured for the verifier. */
 export interface VerifierSetup {
@@ -40,6 +41,8 @@ export interface JudgedEvidence {
   readonly summary: EvidenceSummary;
   /** The proven devices in one text: who may renew a lease (RP-30). Empty when the evidence was refused. */
   readonly machine: string;
+  /** The records of the proven devices, brought up to date. */
+  readonly machines: readonly MachineRecord[];
 }
 
 /**
@@ -50,17 +53,21 @@ export interface JudgedEvidence {
 export async function judgeEvidence(
   setup: VerifierSetup,
   state: GovernanceState,
-  { evidence, binding, lab, time }: EvidenceQuestion,
+  storage: ServerStorage,
+  question: EvidenceQuestion,
 ): Promise<JudgedEvidence> {
   try {
-    const claimed = parseEvidenceValue(evidence, setup.registry);
+    const claimed = parseEvidenceValue(question.evidence, setup.registry);
+    const records = recordsOf(claimed, state, storage);
+    const enrolments = new Map([...records].map(([key, { record }]) => [key, readMachineRecord(record)]));
     const classes = classInputs(setup, state);
-    const enrolments = enrolmentsOf(claimed, state);
+    const { binding, lab, time } = question;
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments });
     if (verdict.outcome === 'refused') return refused(verdict.refusals);
     return {
       summary: { outcome: 'accepted', devices: verdict.devices.map(loggedClaims) },
       machine: machineOf(verdict.devices),
+      machines: machinesSeen(verdict.devices, records),
     };
   } catch (error) {
     if (!isRefusal(error)) throw error;
@@ -69,7 +76,7 @@ export async function judgeEvidence(
 }
 
 function refused(refusals: Extract<EvidenceSummary, { outcome: 'refused' }>['refusals']): JudgedEvidence {
-  return { summary: { outcome: 'refused', refusals }, machine: '' };
+  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [] };
 }
 
 /** A class is configured when the release policy says what to ask of it; without one nothing is accepted (W1). */
@@ -80,35 +87,51 @@ function classInputs(setup: VerifierSetup, state: GovernanceState): ReadonlyMap<
     anchors: setup.anchors.get('tpm') ?? [],
     collateral: new Map(),
     referenceValues: referenceValuesFor(state, 'tpm').map(({ values }) => values),
-    policy: { bank: policy.tpm.bank, pcrs: policy.tpm.pcrs },
+    policy: tpmPolicy(state.mode, policy.tpm),
   };
   return new Map([['tpm', inputs]]);
 }
 
-function enrolmentsOf(
-  claimed: readonly ClaimedDevice[],
-  state: GovernanceState,
-): ReadonlyMap<string, JsonValue> {
-  const wanted = new Set(claimed.map(({ deviceClass, identity }) => deviceKey(deviceClass.name, identity)));
-  const found = new Map<string, JsonValue>();
-  for (const [attestationKeyName, record] of state.enrolments) {
-    const key = deviceKey('tpm', identityOfName(attestationKeyName));
-    if (!wanted.has(key)) continue;
-    const { lab, endorsementKeyDigest, endorsementCertificateDigest, simulated } = record;
-    found.set(key, {
-      attestationKeyName,
-      lab,
-      endorsementKeyDigest,
-      endorsementCertificateDigest,
-      simulated,
-    });
-  }
-  return found;
+/** A simulated TPM is stopped without warning and calls its clock unsafe for long; a real one has no excuse. */
+function tpmPolicy(mode: Mode, { bank, pcrs }: ReleasePolicy['tpm']): JsonValue {
+  return {
+    version: 1,
+    class: 'tpm',
+    bank,
+    pcrs: requestedPcrs(pcrs),
+    allowUnsafeClock: mode === 'evaluation',
+    deniedFirmware: [],
+  };
 }
 
-/** RP-17: a TPM is named by the SHA-256 of its attestation key's Name. */
-function identityOfName(attestationKeyName: string): string {
-  return createHash('sha256').update(fromHex(attestationKeyName, 'attestationKeyName')).digest('hex');
+/** The PCRs of a policy in the one order in which they are asked for and verified. */
+export function requestedPcrs(pcrs: readonly number[]): number[] {
+  return [...new Set(pcrs)].sort((left, right) => left - right);
+}
+
+/** The records of the claimed devices, by device. Only a machine whose enrolment stands in the log has one. */
+function recordsOf(
+  claimed: readonly ClaimedDevice[],
+  state: GovernanceState,
+  storage: ServerStorage,
+): ReadonlyMap<string, MachineRecord> {
+  const records = new Map<string, MachineRecord>();
+  for (const { deviceClass, identity } of claimed) {
+    const machine = deviceClass.name === 'tpm' ? storage.findMachine(identity) : undefined;
+    if (machine === undefined || !state.enrolments.has(machine.attestationKeyName)) continue;
+    records.set(deviceKey(deviceClass.name, identity), machine);
+  }
+  return records;
+}
+
+function machinesSeen(
+  devices: readonly DeviceClaims[],
+  records: ReadonlyMap<string, MachineRecord>,
+): readonly MachineRecord[] {
+  return devices.filter(isTpmClaims).flatMap((claims) => {
+    const machine = records.get(deviceKey(claims.class, claims.identity));
+    return machine === undefined ? [] : [withQuote(machine, claims)];
+  });
 }
 
 function loggedClaims(claims: DeviceClaims): { class: string; simulated: boolean; claims: JsonValue } {

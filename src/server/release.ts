@@ -64,7 +64,9 @@ export async function release(context: ReleaseContext, body: Uint8Array): Promis
     decision = decideRequest(context, state, prepared, judged, at);
     const { message, payloadDigest, envelope } = prepared.request;
     const lease = decision.lease === null ? undefined : leaseRecord(message, decision.lease, judged.machine);
-    context.storage.keepDecision(payloadDigest, envelope.payload, lease, at);
+    const { machines } = judged;
+    const kept = { requestDigest: payloadDigest, payload: envelope.payload, lease, machines, now: at };
+    context.storage.keepDecision(kept);
     return decisionEntry(context, state, prepared, judged, decision, at);
   });
   if (decision?.outcome === 'granted') {
@@ -102,7 +104,7 @@ function bindingOf(
 
 /** A key that nothing can be encrypted to is refused like evidence that does not hold, and logged like it. */
 async function judge(
-  { verifier, governance }: ReleaseContext,
+  { verifier, governance, storage }: ReleaseContext,
   state: GovernanceState,
   { request, agentKey, binding }: PreparedRequest,
 ): Promise<JudgedEvidence> {
@@ -110,10 +112,10 @@ async function judge(
     await checkAgentPublicKey(agentKey);
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    return { summary: { outcome: 'refused', refusals: [error.refusal] }, machine: '' };
+    return { summary: { outcome: 'refused', refusals: [error.refusal] }, machine: '', machines: [] };
   }
   const { evidence, lab } = request.message;
-  return await judgeEvidence(verifier, state, { evidence, binding, lab, time: governance.now() });
+  return await judgeEvidence(verifier, state, storage, { evidence, binding, lab, time: governance.now() });
 }
 
 /** The evidence was judged by what was in force then; a decision names what is in force now (GV-44). */

@@ -46,8 +46,20 @@ export interface PendingEnrolment {
   readonly endorsementKeyDigest: string;
   readonly endorsementCertificateDigest: string;
   readonly simulated: boolean;
+  /** The verifier's enrolment record of the machine, canonical JSON. */
+  readonly record: Uint8Array;
   /** POSIX seconds. */
   readonly expiresAt: number;
+}
+
+/** What the verifier knows of an enrolled machine. */
+export interface MachineRecord {
+  /** Lower-case hex SHA-256 of the attestation key's Name: how evidence names the machine (RP-17). */
+  readonly identity: string;
+  /** Lower-case hex, as in the log. */
+  readonly attestationKeyName: string;
+  /** Canonical JSON of the verifier's own form. */
+  readonly record: Uint8Array;
 }
 
 /** To whom a lease was granted: only the same may renew it (RP-30). */
@@ -61,6 +73,16 @@ export interface LeaseRecord {
   readonly endsAt: number;
 }
 
+export interface KeptDecision {
+  /** Lower-case hex SHA-256 of the payload. */
+  readonly requestDigest: string;
+  readonly payload: Uint8Array;
+  readonly lease: LeaseRecord | undefined;
+  readonly machines: readonly MachineRecord[];
+  /** POSIX seconds. */
+  readonly now: number;
+}
+
 const SCHEMA_VERSION = 1;
 const SCHEMA = `
   CREATE TABLE challenges (
@@ -71,9 +93,13 @@ const SCHEMA = `
   CREATE TABLE enrolments (
     enrolment TEXT PRIMARY KEY, credential_digest BLOB NOT NULL, lab TEXT NOT NULL,
     attestation_key_name TEXT NOT NULL, endorsement_key_digest TEXT NOT NULL,
-    endorsement_certificate_digest TEXT NOT NULL, simulated INTEGER NOT NULL, expires_at INTEGER NOT NULL
+    endorsement_certificate_digest TEXT NOT NULL, simulated INTEGER NOT NULL, record BLOB NOT NULL,
+    expires_at INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX enrolments_by_expiry ON enrolments (expires_at);
+  CREATE TABLE machines (
+    identity TEXT PRIMARY KEY, attestation_key_name TEXT NOT NULL, record BLOB NOT NULL
+  ) STRICT;
   CREATE TABLE leases (
     lease TEXT PRIMARY KEY, lab TEXT NOT NULL, manifest_digest TEXT NOT NULL, machine TEXT NOT NULL,
     ends_at INTEGER NOT NULL
@@ -95,12 +121,16 @@ const SQL = {
   findChallenge: 'SELECT 1 FROM challenges WHERE challenge = ?',
   purgeChallenges: 'DELETE FROM challenges WHERE expires_at <= ?',
   countEnrolments: 'SELECT count(*) AS count FROM enrolments WHERE expires_at > ?',
-  insertEnrolment: 'INSERT INTO enrolments VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+  insertEnrolment: 'INSERT INTO enrolments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
   takeEnrolment: `DELETE FROM enrolments WHERE enrolment = ? RETURNING enrolment,
     credential_digest AS credentialDigest, lab, attestation_key_name AS attestationKeyName,
     endorsement_key_digest AS endorsementKeyDigest,
-    endorsement_certificate_digest AS endorsementCertificateDigest, simulated, expires_at AS expiresAt`,
+    endorsement_certificate_digest AS endorsementCertificateDigest, simulated, record, expires_at AS expiresAt`,
   purgeEnrolments: 'DELETE FROM enrolments WHERE expires_at <= ?',
+  upsertMachine: `INSERT INTO machines VALUES (?, ?, ?)
+    ON CONFLICT (identity) DO UPDATE SET record = excluded.record`,
+  findMachine: `SELECT identity, attestation_key_name AS attestationKeyName, record FROM machines
+    WHERE identity = ?`,
   insertLease: 'INSERT INTO leases VALUES (?, ?, ?, ?, ?)',
   findLease:
     'SELECT lease, lab, manifest_digest AS manifestDigest, machine, ends_at AS endsAt FROM leases WHERE lease = ?',
@@ -199,6 +229,7 @@ export class ServerStorage {
         pending.endorsementKeyDigest,
         pending.endorsementCertificateDigest,
         pending.simulated ? 1 : 0,
+        pending.record,
         pending.expiresAt,
       );
       return true;
@@ -212,21 +243,26 @@ export class ServerStorage {
     return { ...row, simulated: row['simulated'] === 1 } as unknown as PendingEnrolment;
   }
 
+  /** Keeps what the verifier has to know of a machine, in place of what it knew. */
+  keepMachine({ identity, attestationKeyName, record }: MachineRecord): void {
+    this.statements.upsertMachine.run(identity, attestationKeyName, record);
+  }
+
+  findMachine(identity: string): MachineRecord | undefined {
+    const row = this.statements.findMachine.get(identity);
+    return row === undefined ? undefined : ({ ...row } as unknown as MachineRecord);
+  }
+
   /**
-   * Keeps what a decision rests on, before the decision is logged (RP-34): the request, and for a grant its lease.
-   *
-   * @param requestDigest lower-case hex SHA-256 of the payload
-   * @param now POSIX seconds
+   * Keeps what a decision rests on, before the decision is logged (RP-34): the request, for a grant its lease, and
+   * what the accepted evidence says about the machines.
    */
-  keepDecision(
-    requestDigest: string,
-    payload: Uint8Array,
-    lease: LeaseRecord | undefined,
-    now: number,
-  ): void {
+  keepDecision(kept: KeptDecision): void {
+    const { requestDigest, payload, lease, machines, now } = kept;
     this.inTransaction(() => {
       this.statements.insertRequest.run(requestDigest, payload);
       this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
+      for (const machine of machines) this.keepMachine(machine);
       if (lease === undefined) return;
       const { lab, manifestDigest, machine, endsAt } = lease;
       this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt);

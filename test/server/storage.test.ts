@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { ServerStorage, type Challenge, type PendingEnrolment } from '../../src/server/storage.ts';
+import {
+  ServerStorage,
+  type Challenge,
+  type KeptDecision,
+  type LeaseRecord,
+  type PendingEnrolment,
+} from '../../src/server/storage.ts';
 import { refusalCode } from '../support/refusal-code.ts';
 
 let folder: string;
@@ -42,6 +48,7 @@ const enrolmentOf = (enrolment: string): PendingEnrolment => ({
   endorsementKeyDigest: '22'.repeat(32),
   endorsementCertificateDigest: '33'.repeat(32),
   simulated: true,
+  record: new Uint8Array([123, 125]),
   expiresAt: 1120,
 });
 
@@ -94,23 +101,35 @@ describe('pending enrolments', () => {
   });
 });
 
+const machine = { identity: 'id', attestationKeyName: 'ak', record: new Uint8Array([9]) };
+
+const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision => ({
+  requestDigest,
+  payload: new Uint8Array([1, 2]),
+  lease,
+  machines: [machine],
+  now: 1000,
+});
+
 describe('decisions', () => {
   it('RP-34: keeps the request under its digest, and RP-30: the lease with it', () => {
     const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
-    storage.keepDecision('d1', new Uint8Array([1, 2]), lease, 1000);
-    storage.keepDecision('d1', new Uint8Array([1, 2]), undefined, 1000);
+    storage.keepDecision(decisionOf('d1', lease));
+    storage.keepDecision(decisionOf('d1'));
     reopen();
     expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
     expect(storage.findRequest('d2')).toBeUndefined();
     expect(storage.findLease('l1')).toEqual(lease);
     expect(storage.findLease('l2')).toBeUndefined();
+    expect(storage.findMachine('id')).toEqual(machine);
+    expect(storage.findMachine('other')).toBeUndefined();
   });
 
   it('a failed change leaves nothing of itself', () => {
     const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
-    storage.keepDecision('d1', new Uint8Array([1]), lease, 1000);
+    storage.keepDecision(decisionOf('d1', lease));
     expect(() => {
-      storage.keepDecision('d2', new Uint8Array([2]), lease, 1000);
+      storage.keepDecision(decisionOf('d2', lease));
     }).toThrow(/UNIQUE/);
     expect(storage.findRequest('d2')).toBeUndefined();
     expect(storage.openChallenge(challengeOf('c1'), 10, 1000)).toBe(true);
