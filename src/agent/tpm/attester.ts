@@ -3,12 +3,14 @@
  * together with what it is asked to bind (docs/spec/tpm-agent.md).
  */
 
-import { createHash } from 'node:crypto';
-
-import { concatBytes, equalBytes, toBase64 } from '../../../attestation/core/bytes.ts';
+import { concatBytes, equalBytes } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { decode, encode } from '../../../attestation/core/layout.ts';
+import { attestationKeyIdentity } from '../../../attestation/tpm/attestation-key.ts';
+import { type CollectedQuote, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
+import { tpmHash } from '../../../attestation/tpm/hash.ts';
 import {
+  Algorithm,
   attest as attestLayout,
   AttestType,
   publicArea as publicAreaLayout,
@@ -17,44 +19,31 @@ import {
   signature as signatureLayout,
 } from '../../../attestation/tpm/layout.ts';
 import { computeName } from '../../../attestation/tpm/name.ts';
+import { attestationKeyTemplates, type EndorsementTemplateName } from '../../../attestation/tpm/templates.ts';
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
 import { Handle } from './commands.ts';
 import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
 import { tpmAnswerRefusals, tpmContentRefusals, tpmStateRefusals } from './refusals.ts';
-import {
-  type PcrSelection,
-  type PcrValue,
-  type PcrValues,
-  toPcrValues,
-  toSelectionList,
-} from './selection.ts';
-import {
-  ATTESTATION_KEY_TEMPLATES,
-  type AttestationKeyAlgorithm,
-  type EndorsementTemplateName,
-} from './templates.ts';
+import { type PcrValue, toSelectionList } from './selection.ts';
 import { type ClockReading, type LoadedKey, Tpm } from './tpm.ts';
+
+/** The hash of the signing scheme of every attestation key that is made here; the quote's digest is made with it. */
+const SCHEME_HASH = tpmHash(Algorithm.sha256, 'attestationKey.scheme');
 
 /** How often a quote is made again because a PCR was extended between reading and quoting. */
 const MAX_QUOTES = 8;
 
 export interface TpmAttesterOptions extends OpenTpmOptions {
-  /** Default `ecc`: it is made in a fraction of the time that an RSA key takes. */
-  readonly keyAlgorithm?: AttestationKeyAlgorithm;
+  /** Default `ecc-p256`: it is made in a fraction of the time that an RSA key takes. */
+  readonly keyAlgorithm?: keyof typeof attestationKeyTemplates;
   /** Which endorsement keys to look for, in this order. */
   readonly endorsementTemplates?: readonly EndorsementTemplateName[];
 }
 
-/** A signed statement about the PCRs, and their values that it covers. */
-export interface PcrQuote {
-  /** TPMS_ATTEST, exactly the bytes that are signed. */
-  readonly attest: Uint8Array;
-  /** TPMT_SIGNATURE. */
-  readonly signature: Uint8Array;
-  readonly pcrs: PcrValues;
-}
+/** Which PCRs of one bank. */
+export type PcrRequest = Pick<DeviceRequest, 'bank' | 'pcrs'>;
 
 export class TpmAttester implements DeviceAttester, EnrollingTpm {
   readonly deviceClass = 'tpm';
@@ -87,7 +76,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     const tpm = await Tpm.open(address, options);
     try {
       const endorsement = await findEndorsement(tpm, options.endorsementTemplates);
-      const template = ATTESTATION_KEY_TEMPLATES[options.keyAlgorithm ?? 'ecc'];
+      const template = attestationKeyTemplates[options.keyAlgorithm ?? 'ecc-p256'];
       return new TpmAttester(tpm, endorsement, await tpm.createPrimary(Handle.endorsement, template));
     } catch (error) {
       await tpm.close();
@@ -97,13 +86,13 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
 
   /** What stands for this TPM in the value that it signs (RP-17): SHA-256 of the attestation key's Name, 32 bytes. */
   get identity(): Uint8Array {
-    return sha256(this.attestationKeyName);
+    return attestationKeyIdentity(this.key.publicArea);
   }
 
   /**
    * Decrypts a credential that was made for the endorsement key in the certificate and for the attestation key.
    *
-   * @param credentialBlob contents of TPM2B_ID_OBJECT
+   * @param credentialBlob TPMS_ID_OBJECT, without the size of its TPM2B form
    * @param encryptedSecret contents of TPM2B_ENCRYPTED_SECRET
    * @throws RefusalError `tpm-response` when it was made for another key or another TPM; `tpm-endorsement-key-other`
    */
@@ -116,13 +105,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
 
   /** The TPM's part of the evidence bundle (evidence.md). */
   async collect(request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue> {
-    const { attest, signature, pcrs } = await this.quote(deviceValue, { [request.bank]: request.pcrs });
-    return {
-      akPublic: toBase64(this.attestationKey),
-      attest: toBase64(attest),
-      signature: toBase64(signature),
-      pcrs,
-    };
+    return writeTpmEvidence(await this.quote(deviceValue, request));
   }
 
   /**
@@ -132,16 +115,18 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
    * @param qualifyingData what the quote is bound to, 32 bytes
    * @throws RefusalError `tpm-bank-missing`, `tpm-pcrs-unstable`, `tpm-response`
    */
-  async quote(qualifyingData: Uint8Array, selection: PcrSelection): Promise<PcrQuote> {
-    const list = toSelectionList(selection);
+  async quote(qualifyingData: Uint8Array, { bank, pcrs }: PcrRequest): Promise<CollectedQuote> {
+    const list = toSelectionList({ [bank]: pcrs });
     for (let attempt = 0; attempt < MAX_QUOTES; attempt += 1) {
       const values = await this.tpm.readPcrs(list);
       const { attest, signature } = await this.tpm.quote(this.key.handle, qualifyingData, list);
       if (!coversValues(attest, list, values)) continue;
       return {
+        akPublic: this.attestationKey,
         attest,
         signature: encode(signatureLayout, signature, 'signature'),
-        pcrs: toPcrValues(values),
+        bank,
+        pcrs: new Map(values.map(({ pcr, value }) => [pcr, value])),
       };
     }
     throw tpmStateRefusals.error('tpm-pcrs-unstable', {
@@ -183,9 +168,5 @@ function coversValues(attest: Uint8Array, wanted: PcrSelectionList, values: read
       found: 'others',
     });
   }
-  return equalBytes(pcrDigest, sha256(concatBytes(...values.map(({ value }) => value))));
-}
-
-function sha256(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(createHash('sha256').update(bytes).digest());
+  return equalBytes(pcrDigest, SCHEME_HASH.digest(concatBytes(...values.map(({ value }) => value))));
 }

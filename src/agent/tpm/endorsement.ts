@@ -1,18 +1,19 @@
 /** Finds the endorsement key of a TPM together with the certificate that its vendor put beside it. */
 
 import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
+import { readFirstElement, Tag } from '../../../attestation/core/der.ts';
 import { Algorithm, type PublicArea } from '../../../attestation/tpm/layout.ts';
+import {
+  endorsementCertificateIndices,
+  endorsementKeyTemplates,
+  type EndorsementTemplateName,
+} from '../../../attestation/tpm/templates.ts';
 import { Handle, HandleRange } from './commands.ts';
 import { tpmAnswerRefusals } from './refusals.ts';
-import {
-  ENDORSEMENT_TEMPLATES,
-  type EndorsementTemplate,
-  type EndorsementTemplateName,
-} from './templates.ts';
 import type { LoadedKey, Tpm } from './tpm.ts';
 
 export interface Endorsement {
-  readonly template: EndorsementTemplate;
+  readonly template: EndorsementTemplateName;
   /** DER, without the padding of its storage. */
   readonly certificate: Uint8Array;
 }
@@ -21,6 +22,18 @@ export interface Endorsement {
 export interface EndorsementKey extends LoadedKey {
   readonly transient: boolean;
 }
+
+/** The order in which certificates are looked for. */
+const TEMPLATE_NAMES: readonly EndorsementTemplateName[] = [
+  'L-1',
+  'L-2',
+  'H-1',
+  'H-2',
+  'H-3',
+  'H-4',
+  'H-6',
+  'H-7',
+];
 
 /** NV indices of the EK Credential Profile, and persistent handles that it sets aside for endorsement keys. */
 const FIRST_CERTIFICATE_INDEX = 0x01c00000;
@@ -37,14 +50,13 @@ const MAX_LISTED = 254;
  */
 export async function findEndorsement(
   tpm: Tpm,
-  names: readonly EndorsementTemplateName[] = ENDORSEMENT_TEMPLATES.map(({ name }) => name),
+  names: readonly EndorsementTemplateName[] = TEMPLATE_NAMES,
 ): Promise<Endorsement> {
   const stored = new Set(await tpm.handles(FIRST_CERTIFICATE_INDEX, MAX_LISTED));
-  for (const name of names) {
-    const template = ENDORSEMENT_TEMPLATES.find((candidate) => candidate.name === name);
-    if (template === undefined || !stored.has(template.certificateIndex)) continue;
-    const content = await tpm.readNv(template.certificateIndex);
-    return { template, certificate: cutToCertificate(content, template.certificateIndex) };
+  for (const template of names) {
+    const index = endorsementCertificateIndices[template];
+    if (!stored.has(index)) continue;
+    return { template, certificate: cutToCertificate(await tpm.readNv(index), index) };
   }
   const others = [...stored].filter((index) => index < FIRST_CERTIFICATE_INDEX + CERTIFICATE_INDICES);
   throw tpmAnswerRefusals.error('tpm-certificate-missing', {
@@ -58,29 +70,21 @@ export async function findEndorsement(
  * Cuts the content of an NV index to the certificate that it begins with. Indices are often larger than what they
  * hold; the rest must be zeros or erased storage, so that nothing is hidden there.
  *
- * @throws RefusalError `tpm-certificate-malformed`
+ * @throws RefusalError `tpm-certificate-malformed`, `der-*`
  */
 export function cutToCertificate(content: Uint8Array, index: number): Uint8Array {
-  const refuse = (expected: string, found: string): never => {
-    throw tpmAnswerRefusals.error('tpm-certificate-malformed', {
-      field: `NV index 0x${index.toString(16)}`,
-      expected,
-      found,
-    });
-  };
-  // SEQUENCE with a length in two bytes: the only form of a certificate of 256 to 65535 bytes.
-  const [tag, form, high = 0, low = 0] = content;
-  if (tag !== 0x30 || form !== 0x82) {
-    return refuse('30 82, the start of a certificate', toHex(content.subarray(0, 4)));
-  }
-  const length = 4 + ((high << 8) | low);
-  if (length > content.length) return refuse(`${length} bytes`, `${content.length} bytes`);
-  const padding = content.subarray(length);
+  const field = `NV index 0x${index.toString(16)}`;
+  const { encoded } = readFirstElement(content, Tag.sequence, field);
+  const padding = content.subarray(encoded.length);
   const [first = 0] = padding;
   if ((first !== 0 && first !== 0xff) || padding.some((byte) => byte !== first)) {
-    return refuse('only padding behind the certificate', toHex(padding.subarray(0, 16)));
+    throw tpmAnswerRefusals.error('tpm-certificate-malformed', {
+      field,
+      expected: 'only padding behind the certificate',
+      found: toHex(padding.subarray(0, 16)),
+    });
   }
-  return content.subarray(0, length);
+  return encoded;
 }
 
 /**
@@ -95,11 +99,11 @@ export async function loadEndorsementKey(tpm: Tpm, endorsement: Endorsement): Pr
     const key = await tpm.readPublic(handle);
     if (isEndorsementKey(key.publicArea, endorsement)) return { ...key, transient: false };
   }
-  const key = await tpm.createPrimary(Handle.endorsement, endorsement.template.publicArea);
+  const key = await tpm.createPrimary(Handle.endorsement, endorsementKeyTemplates[endorsement.template]);
   if (isEndorsementKey(key.publicArea, endorsement)) return { ...key, transient: true };
   await tpm.flush(key.handle);
   throw tpmAnswerRefusals.error('tpm-endorsement-key-other', {
-    field: `endorsement key ${endorsement.template.name}`,
+    field: `endorsement key ${endorsement.template}`,
     expected: 'the key in the certificate',
     found: 'another key from the same template',
   });
@@ -110,9 +114,8 @@ export async function loadEndorsementKey(tpm: Tpm, endorsement: Endorsement): Pr
  * this only tells the operator early, so a search of the bytes is enough and copes with every encoding of the key.
  */
 function isEndorsementKey(key: PublicArea, { template, certificate }: Endorsement): boolean {
-  if (key.type !== template.publicArea.type || key.nameAlgorithm !== template.publicArea.nameAlgorithm) {
-    return false;
-  }
+  const wanted = endorsementKeyTemplates[template];
+  if (key.type !== wanted.type || key.nameAlgorithm !== wanted.nameAlgorithm) return false;
   return Buffer.from(certificate).includes(Buffer.from(publicValue(key)));
 }
 

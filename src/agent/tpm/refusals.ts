@@ -16,7 +16,8 @@ export const tpmAnswerRefusals = defineRefusals('environment', {
     hint: 'Some firmware TPMs publish it only on-line: fetch it from the vendor; others need a firmware update.',
   },
   'tpm-certificate-malformed': {
-    means: 'What stands in the storage for the endorsement key certificate is not one certificate.',
+    means:
+      'Behind the endorsement key certificate in the storage of the TPM stands something other than padding.',
     hint: 'Read it with tpm2_nvread and compare it with what the vendor issued for this TPM.',
   },
   'tpm-endorsement-key-other': {

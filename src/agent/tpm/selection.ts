@@ -1,7 +1,9 @@
-/** PCR selections as people write them, and as the TPM wants them. */
+/** PCR selections as people write them, and as the TPM takes them apart: it returns at most eight values at once. */
 
 import { toHex } from '../../../attestation/core/bytes.ts';
+import { tpmHash } from '../../../attestation/tpm/hash.ts';
 import { Algorithm, type PcrSelectionList } from '../../../attestation/tpm/layout.ts';
+import { selectPcrs } from '../../../attestation/tpm/pcr-selection.ts';
 
 /** The banks that count as evidence. */
 export type PcrBank = 'sha256' | 'sha384';
@@ -9,34 +11,38 @@ export type PcrBank = 'sha256' | 'sha384';
 /** Which PCRs of which banks, for example `{ sha256: [0, 1, 2, 3, 4, 7] }`. */
 export type PcrSelection = Readonly<Partial<Record<PcrBank, readonly number[]>>>;
 
-/** Values in hexadecimal by bank and by PCR number, as evidence carries them. */
+/** Values in hexadecimal by bank and by PCR number. */
 export type PcrValues = Readonly<Partial<Record<PcrBank, Readonly<Record<string, string>>>>>;
 
-/** One PCR of one bank with its value. */
-export interface PcrValue {
-  readonly hash: number;
-  readonly pcr: number;
-  readonly value: Uint8Array;
-}
+const BANKS = {
+  sha256: tpmHash(Algorithm.sha256, 'bank'),
+  sha384: tpmHash(Algorithm.sha384, 'bank'),
+} as const;
+const BANK_NAMES: readonly PcrBank[] = ['sha256', 'sha384'];
 
-const BANKS: readonly (readonly [PcrBank, number])[] = [
-  ['sha256', Algorithm.sha256],
-  ['sha384', Algorithm.sha384],
-];
-const SELECT_BYTES = 3;
-
-/** Writes a selection; banks come in the order of their algorithm numbers. */
+/** The selection as a TPM takes it, without banks of which nothing is selected. */
 export function toSelectionList(selection: PcrSelection): PcrSelectionList {
-  return BANKS.flatMap(([bank, hash]) => {
-    const pcrs = selection[bank] ?? [];
-    return pcrs.length === 0 ? [] : [{ hash, select: toBitmap(pcrs) }];
+  return BANK_NAMES.flatMap((name) => {
+    const pcrs = selection[name] ?? [];
+    return pcrs.length === 0 ? [] : selectPcrs({ bank: BANKS[name], pcrs });
   });
 }
 
-function toBitmap(pcrs: readonly number[]): Uint8Array {
-  const bitmap = new Uint8Array(SELECT_BYTES);
-  for (const pcr of pcrs) bitmap[pcr >> 3] = (bitmap[pcr >> 3] ?? 0) | (1 << (pcr & 7));
-  return bitmap;
+/** Values by bank and number, without banks that have none. */
+export function toPcrValues(values: readonly PcrValue[]): PcrValues {
+  const byBank = BANK_NAMES.map((name) => {
+    const ofBank = values.filter(({ hash }) => hash === BANKS[name].algorithm);
+    return [name, Object.fromEntries(ofBank.map(({ pcr, value }) => [String(pcr), toHex(value)]))] as const;
+  });
+  return Object.fromEntries(byBank.filter(([, ofBank]) => Object.keys(ofBank).length > 0));
+}
+
+/** One PCR of one bank with its value. */
+export interface PcrValue {
+  /** TPM_ALG_ID of the bank. */
+  readonly hash: number;
+  readonly pcr: number;
+  readonly value: Uint8Array;
 }
 
 /** Every selected PCR, in the order in which the TPM returns and hashes the values. */
@@ -52,21 +58,11 @@ export function selectedPcrs(list: PcrSelectionList): { readonly hash: number; r
 export function withoutPcrs(list: PcrSelectionList, read: readonly PcrValue[]): PcrSelectionList {
   return list
     .map(({ hash, select }) => {
-      const left = selectedPcrs([{ hash, select }]).filter(
-        ({ pcr }) => !read.some((done) => done.hash === hash && done.pcr === pcr),
-      );
-      return { hash, select: toBitmap(left.map(({ pcr }) => pcr)) };
+      const left = Uint8Array.from(select);
+      for (const done of read) {
+        if (done.hash === hash) left[done.pcr >> 3] = (left[done.pcr >> 3] ?? 0) & ~(1 << (done.pcr & 7));
+      }
+      return { hash, select: left };
     })
     .filter(({ select }) => select.some((byte) => byte !== 0));
-}
-
-export function toPcrValues(values: readonly PcrValue[]): PcrValues {
-  return Object.fromEntries(
-    BANKS.map(([bank, algorithm]) => [
-      bank,
-      Object.fromEntries(
-        values.filter(({ hash }) => hash === algorithm).map(({ pcr, value }) => [String(pcr), toHex(value)]),
-      ),
-    ]).filter(([, bank]) => Object.keys(bank as object).length > 0),
-  ) as PcrValues;
 }
