@@ -69,6 +69,13 @@ const referenceValues = z.strictObject({
   statedAt: posixSecondsField,
 });
 
+const pcrsField = z
+  .array(z.int().nonnegative().max(23))
+  .min(1)
+  .refine((pcrs) => pcrs.every((pcr, i) => i === 0 || pcr > (pcrs[i - 1] ?? pcr)), {
+    message: 'PCR numbers are in ascending order, each once',
+  });
+
 const releasePolicy = z.strictObject({
   epoch: z.int().positive(),
   /** Cedar policies as text. */
@@ -81,11 +88,8 @@ const releasePolicy = z.strictObject({
   }),
   /** Alternatives; of one of them every device class must be there and accepted. */
   deviceSets: z.array(z.array(deviceClassField).min(1).max(16)).min(1).max(16),
-  /** What a challenge asks of a TPM. */
-  tpm: z.strictObject({
-    bank: z.enum(['sha256', 'sha384', 'sha512']),
-    pcrs: z.array(z.int().nonnegative().max(23)).min(1).max(24),
-  }),
+  /** What a challenge asks of a TPM. SHA-1 banks are not accepted, others are not verified. */
+  tpm: z.strictObject({ bank: z.enum(['sha256', 'sha384']), pcrs: pcrsField }),
   statedAt: posixSecondsField,
 });
 

@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+
+import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { readReferenceValues } from '../../attestation/tpm/documents.ts';
+import { predicateSchemas } from '../../src/governance/predicates.ts';
+import { readShape } from '../../src/platform/shape.ts';
+import { refusalCode } from '../support/refusal-code.ts';
+
+function shipped(path: string): string {
+  return readFileSync(new URL(`../../policies/${path}`, import.meta.url), 'utf8');
+}
+
+const reference = {
+  version: 1,
+  class: 'tpm',
+  name: 'rack-2026',
+  bank: 'sha256',
+  pcrs: { '0': ['ab'.repeat(32)], '7': ['cd'.repeat(32), 'ef'.repeat(32)] },
+  provenance: { source: 'rack 4', recordedAt: 1_800_000_000 },
+};
+
+const changes: readonly (readonly [string, object])[] = [
+  ['another version', { version: 2 }],
+  ['another class', { class: 'nvidia-gpu' }],
+  ['an unknown member', { more: 1 }],
+  ['an empty name', { name: '' }],
+  ['a name of two lines', { name: 'a\nb' }],
+  ['a SHA-1 bank', { bank: 'sha1' }],
+  ['values of another bank', { bank: 'sha384' }],
+  ['no PCR', { pcrs: {} }],
+  ['a PCR without values', { pcrs: { '0': [] } }],
+  ['a PCR that is none', { pcrs: { '24': ['ab'.repeat(32)] } }],
+  ['a PCR with a leading zero', { pcrs: { '07': ['ab'.repeat(32)] } }],
+  ['upper-case digits', { pcrs: { '0': ['AB'.repeat(32)] } }],
+  ['no provenance', { provenance: {} }],
+  ['a time before 1970', { provenance: { source: 'rack 4', recordedAt: -1 } }],
+];
+
+describe('reference values of TPMs', () => {
+  const validate = new Ajv2020({ strict: true }).compile(
+    JSON.parse(shipped('reference-values/tpm/schema.json')) as object,
+  );
+  const verifier = (value: object) => refusalCode(() => readReferenceValues(value as JsonValue));
+
+  it('W11: the schema and the verifier accept the same documents', () => {
+    const sha384 = { ...reference, bank: 'sha384', pcrs: { '0': ['ab'.repeat(48)] } };
+    for (const document of [reference, sha384]) {
+      expect(validate(document)).toBe(true);
+      expect(verifier(document)).toBe('accepted');
+    }
+  });
+
+  it.each(changes)('W11: the schema and the verifier both refuse %s', (_name, change) => {
+    const document = { ...reference, ...change };
+    expect(validate(document)).toBe(false);
+    expect(verifier(document)).not.toBe('accepted');
+  });
+});
+
+describe('settings of the release policy', () => {
+  const schema = predicateSchemas['release-policy/v1'].omit({ cedar: true, statedAt: true });
+  const settings = () => parse(shipped('release/settings.yaml')) as Record<string, unknown>;
+
+  it('GV-1: are of the declared shape', () => {
+    expect(refusalCode(() => readShape(schema, settings(), 'settings'))).toBe('accepted');
+  });
+
+  it.each([
+    ['descending', { bank: 'sha256', pcrs: [7, 4] }],
+    ['twice', { bank: 'sha256', pcrs: [4, 4] }],
+    ['beyond 23', { bank: 'sha256', pcrs: [24] }],
+    ['of SHA-1', { bank: 'sha1', pcrs: [4] }],
+    ['none', { bank: 'sha256', pcrs: [] }],
+  ])('GV-35: PCRs %s are refused', (_name, tpm) => {
+    expect(refusalCode(() => readShape(schema, { ...settings(), tpm }, 'settings'))).toBe('shape-mismatch');
+  });
+
+  it('GV-48: no lease is longer than 7 days', () => {
+    const lease = (research: number) =>
+      refusalCode(() => readShape(schema, { ...settings(), leaseSeconds: { research } }, 'settings'));
+    expect(lease(7 * 86_400)).toBe('accepted');
+    expect(lease(7 * 86_400 + 1)).toBe('shape-mismatch');
+    expect(lease(0)).toBe('shape-mismatch');
+  });
+});
