@@ -16,7 +16,7 @@ import {
 const CHUNK = 4_194_304;
 
 export type Files = ReadonlyMap<string, Uint8Array>;
-type Json = string | number | readonly Json[] | { readonly [name: string]: Json };
+type Json = null | boolean | string | number | readonly Json[] | { readonly [name: string]: Json };
 
 function sha256(...parts: readonly Uint8Array[]): Buffer {
   const hash = createHash('sha256');
@@ -25,7 +25,7 @@ function sha256(...parts: readonly Uint8Array[]): Buffer {
 }
 
 export function canonical(value: Json): string {
-  if (typeof value !== 'object') return JSON.stringify(value);
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   const members = Object.entries(value as Readonly<Record<string, Json>>).sort(([a], [b]) =>
     a < b ? -1 : 1,
