@@ -113,6 +113,10 @@ export const homeRefusals = defineRefusals('environment', {
     means: 'The folder for a new server home exists already and is not empty.',
     hint: 'Nothing was changed. Choose another folder.',
   },
+  'home-not-made': {
+    means: 'The home of a new server could not be made completely.',
+    hint: 'Check free space and permissions; nothing partial was left behind.',
+  },
   'home-not-found': {
     means: 'The folder is not the home of a server.',
     hint: 'Make one with weightgate init, or give its path.',
@@ -120,6 +124,10 @@ export const homeRefusals = defineRefusals('environment', {
   'home-mode': {
     means: 'The mode or origin of the home is not the one that its log began with.',
     hint: 'No setting turns an evaluation server into a production one. Restore the configuration or make a new home.',
+  },
+  'home-anchor': {
+    means: "A vendor's authority cannot be read.",
+    hint: 'Put one certificate in PEM into each .pem file below the anchors folder.',
   },
   'home-port': {
     means: 'The server cannot listen at its address.',

@@ -1,0 +1,59 @@
+/** `weightgate.yaml`: what the operator of a server may set. None of it loosens what the log has fixed (RP-5, RP-6). */
+
+import { join } from 'node:path';
+
+import { z } from 'zod';
+
+import { MODES } from '../governance/fields.ts';
+import { formatConfiguration, readConfiguration } from '../platform/configuration.ts';
+import { HOME_PLACES } from './home-layout.ts';
+
+const path = z.string().min(1).max(1000);
+
+const configurationSchema = z.strictObject({
+  version: z.literal(1),
+  /** As in the genesis entry; named here so that a mixed-up home shows. */
+  origin: z.string().min(1).max(200),
+  mode: z.enum(MODES),
+  listen: z.strictObject({ host: z.string().min(1).max(255), port: z.int().min(0).max(65_535) }),
+  /** PEM files, relative to the home. */
+  tls: z.strictObject({ certificate: path, key: path }),
+  /** Folder of the hardware vendors' authorities, relative to the home. */
+  anchors: path,
+  limits: z.strictObject({
+    openChallenges: z.int().min(1).max(1_000_000),
+    openEnrolments: z.int().min(1).max(100_000),
+    connections: z.int().min(1).max(100_000),
+    /** For one address. */
+    requestsPerMinute: z.int().min(1).max(1_000_000),
+  }),
+});
+
+export type HomeConfiguration = z.infer<typeof configurationSchema>;
+
+const COMMENT = `Weightgate key-release server. Paths are relative to this folder.
+Origin and mode were fixed when the log began and cannot be changed.`;
+
+export function defaultConfiguration(
+  identity: Pick<HomeConfiguration, 'origin' | 'mode' | 'listen'>,
+): HomeConfiguration {
+  const { origin, mode, listen } = identity;
+  return {
+    version: 1,
+    origin,
+    mode,
+    listen,
+    tls: { certificate: HOME_PLACES.serverCertificate, key: HOME_PLACES.serverKey },
+    anchors: HOME_PLACES.anchors,
+    limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
+  };
+}
+
+/** @throws RefusalError as `readConfiguration` */
+export async function readHomeConfiguration(home: string): Promise<HomeConfiguration> {
+  return await readConfiguration(join(home, HOME_PLACES.configuration), configurationSchema);
+}
+
+export function formatHomeConfiguration(configuration: HomeConfiguration): Uint8Array {
+  return formatConfiguration(COMMENT, configuration);
+}

@@ -1,0 +1,146 @@
+/** The home of a server, opened: its keys alone, or all that a server runs on (docs/spec/release-protocol.md, RP-6). */
+
+import { join } from 'node:path';
+
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import type { Mode } from '../governance/fields.ts';
+import { openKeyring, type Keyring } from '../keys/keyring.ts';
+import { openModelKeyStore, type ModelKeyStore } from '../keys/model-key-store.ts';
+import { openReleaseLog } from '../log/log-folder.ts';
+import type { ReleaseLog } from '../log/release-log.ts';
+import type { Clock } from '../platform/clock.ts';
+import { openReleasePolicyEngine, type ReleasePolicyEngine } from '../policy/release-policy.ts';
+import { readAnchors } from './anchors.ts';
+import type { VerifierSetup } from './evidence.ts';
+import { GovernanceLog } from './governance-log.ts';
+import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
+import { DEVICE_CLASSES, HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
+import { homeRefusals } from './refusals.ts';
+import { ServerStorage } from './storage.ts';
+
+/** The keys of a home alone: for sealing, also while the server runs. */
+export interface ServerKeys {
+  readonly configuration: HomeConfiguration;
+  readonly keyring: Keyring;
+  readonly modelKeys: ModelKeyStore;
+  close(): void;
+}
+
+/**
+ * Opens the keys of a home.
+ *
+ * @throws RefusalError `home-not-found`, `configuration-yaml`, `shape-mismatch`, `key-*`, `keyring-other-server`
+ */
+export async function openServerKeys(home: string, passphrase: string): Promise<ServerKeys> {
+  const configuration = await readExistingConfiguration(home);
+  const { mode, origin } = configuration;
+  const keyring = await openKeyring({ path: join(home, HOME_PLACES.keyring), mode, origin, passphrase });
+  try {
+    const path = join(home, HOME_PLACES.modelKeys);
+    const modelKeys = await openModelKeyStore({ path, custody: keyring.custody(), origin, mode });
+    const close = (): void => {
+      modelKeys.close();
+      keyring.close();
+    };
+    return { configuration, keyring, modelKeys, close };
+  } catch (error) {
+    keyring.close();
+    throw error;
+  }
+}
+
+async function readExistingConfiguration(home: string): Promise<HomeConfiguration> {
+  try {
+    return await readHomeConfiguration(home);
+  } catch (cause) {
+    if (!isRefusal(cause) || cause.refusal.code !== 'file-not-found') throw cause;
+    const facts = { field: home, expected: 'the home of a server', found: 'no weightgate.yaml' };
+    throw homeRefusals.error('home-not-found', facts, { cause });
+  }
+}
+
+/** Everything that a server runs on. */
+export interface ServerHome extends ServerKeys {
+  readonly path: string;
+  readonly log: ReleaseLog;
+  readonly governance: GovernanceLog;
+  readonly storage: ServerStorage;
+  readonly verifier: VerifierSetup;
+  readonly engine: ReleasePolicyEngine;
+  /** Finishes the running append, then closes everything. */
+  closeAll(): Promise<void>;
+}
+
+/**
+ * Opens a home for a server to run on, and replays its log.
+ *
+ * @throws RefusalError `home-*`, and those of `openServerKeys`, `openReleaseLog`, `GovernanceLog.open`, `readAnchors`
+ */
+export async function openServerHome(home: string, passphrase: string, clock: Clock): Promise<ServerHome> {
+  const keys = await openServerKeys(home, passphrase);
+  const closers: (() => void | Promise<void>)[] = [
+    () => {
+      keys.close();
+    },
+  ];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const { configuration, keyring } = keys;
+    const identity = logIdentityOf(keyring, configuration.origin);
+    const log = await openReleaseLog(join(home, HOME_PLACES.log), identity);
+    closers.push(() => log.close());
+    const governance = await GovernanceLog.open(log, entriesOf(log), clock);
+    refuseOtherIdentity(governance, configuration, logKeyOf(identity));
+    const storage = ServerStorage.open(join(home, HOME_PLACES.storage));
+    closers.push(() => {
+      storage.close();
+    });
+    const verifier = await openVerifier(join(home, configuration.anchors), configuration.mode);
+    const engine = await openReleasePolicyEngine();
+    return { ...keys, path: home, log, governance, storage, verifier, engine, closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+/** Entries that are read from the log at a time. */
+const REPLAY_BATCH = 1024n;
+
+async function* entriesOf({ published }: ReleaseLog): AsyncGenerator<Uint8Array> {
+  for (let start = 0n; start < published.size; start += REPLAY_BATCH) {
+    const end = start + REPLAY_BATCH < published.size ? start + REPLAY_BATCH : published.size;
+    yield* await published.entries(start, end);
+  }
+}
+
+/** RP-6. */
+function refuseOtherIdentity(
+  governance: GovernanceLog,
+  { mode, origin }: HomeConfiguration,
+  logKey: string,
+): void {
+  const { state } = governance;
+  const pairs = [
+    ['mode', state.mode, mode],
+    ['origin', state.origin, origin],
+    ['logKey', state.logKey, logKey],
+  ] as const;
+  for (const [member, expected, found] of pairs) {
+    if (expected === found) continue;
+    throw homeRefusals.error('home-mode', {
+      field: member,
+      expected: `${expected}, as in the genesis entry`,
+      found,
+    });
+  }
+}
+
+async function openVerifier(anchorsFolder: string, mode: Mode): Promise<VerifierSetup> {
+  const anchors = new Map<string, readonly TrustAnchor[]>();
+  for (const name of DEVICE_CLASSES.keys()) anchors.set(name, await readAnchors(anchorsFolder, name, mode));
+  return { registry: DEVICE_CLASSES, anchors };
+}

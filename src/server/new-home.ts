@@ -1,0 +1,139 @@
+/** Makes the home of a server: one folder with its configuration, keys, log and databases, whole or not at all. */
+
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+
+import { toUtf8 } from '../../attestation/core/bytes.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import { encodeEntry } from '../governance/entries.ts';
+import type { Mode } from '../governance/fields.ts';
+import { initialState } from '../governance/fold.ts';
+import type { TrustRoot } from '../governance/trust-root.ts';
+import { createKeyring, openKeyring } from '../keys/keyring.ts';
+import { createReleaseLog } from '../log/log-folder.ts';
+import type { Clock } from '../platform/clock.ts';
+import { writeFileDurably } from '../platform/files.ts';
+import { createDevelopmentAuthority } from '../platform/tls-authority.ts';
+import { anchorFolders } from './anchors.ts';
+import { defaultConfiguration, formatHomeConfiguration } from './home-configuration.ts';
+import { DEVICE_CLASSES, HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
+import { homeRefusals } from './refusals.ts';
+import { ServerStorage } from './storage.ts';
+
+const OWNER_ONLY_FOLDER = 0o700;
+const OWNER_ONLY_FILE = 0o600;
+const PUBLIC_FILE = 0o644;
+
+export interface NewHome {
+  readonly path: string;
+  readonly mode: Mode;
+  /** Name of the log. Ends in `/evaluation` exactly when the mode is `evaluation` (RP-5). */
+  readonly origin: string;
+  readonly trustRoot: TrustRoot;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Names and addresses for the TLS certificate, besides those of this machine. */
+  readonly names: readonly string[];
+  /** Opens the keyring; chosen by the operator. */
+  readonly passphrase: string;
+  readonly clock: Clock;
+}
+
+/** What clients of a new server have to be given. */
+export interface HomeIdentity {
+  /** Verifier key of the log, as in a signed note. */
+  readonly logKey: string;
+  /** PEM. */
+  readonly authorityCertificate: string;
+}
+
+/**
+ * Makes the home of a new server: keys, TLS certificates, a log that begins with its genesis entry, empty databases.
+ * The folder appears when it is complete; after a failure or an interrupt nothing is left.
+ *
+ * @param signal aborts between the steps
+ * @throws RefusalError `home-exists`, `governance-genesis`, `governance-trust-root`, `key-*`, `log-*`, `file-*`
+ */
+export async function createServerHome(home: NewHome, signal?: AbortSignal): Promise<HomeIdentity> {
+  const path = resolve(home.path);
+  await refuseExistingHome(path);
+  const partial = join(dirname(path), `.${basename(path)}.${randomUUID()}.partial`);
+  try {
+    await mkdir(partial, { recursive: true, mode: OWNER_ONLY_FOLDER });
+    const authorityCertificate = await writeTls(partial, home);
+    signal?.throwIfAborted();
+    const logKey = await beginLog(partial, home);
+    signal?.throwIfAborted();
+    ServerStorage.create(join(partial, HOME_PLACES.storage)).close();
+    await writeConfiguration(partial, home);
+    signal?.throwIfAborted();
+    await rename(partial, path);
+    return { logKey, authorityCertificate };
+  } catch (cause) {
+    await rm(partial, { recursive: true, force: true });
+    if (isRefusal(cause) || signal?.aborted === true) throw cause;
+    const found = cause instanceof Error ? cause.message : 'another failure';
+    const facts = { field: path, expected: 'a new server home', found };
+    throw homeRefusals.error('home-not-made', facts, { cause });
+  }
+}
+
+async function refuseExistingHome(path: string): Promise<void> {
+  const names = await readdir(path).catch(() => []);
+  if (names.length === 0) return;
+  const facts = { field: path, expected: 'no folder, or an empty one', found: `${names.length} files` };
+  throw homeRefusals.error('home-exists', facts);
+}
+
+async function writeTls(home: string, { names, clock }: NewHome): Promise<string> {
+  const { authority, server } = await createDevelopmentAuthority(names, clock.posixSeconds());
+  await mkdir(join(home, HOME_PLACES.tls), { mode: OWNER_ONLY_FOLDER });
+  await writeFileDurably(join(home, HOME_PLACES.authority), toUtf8(authority.certificate), PUBLIC_FILE);
+  await writeFileDurably(join(home, HOME_PLACES.authorityKey), toUtf8(authority.privateKey), OWNER_ONLY_FILE);
+  await writeFileDurably(join(home, HOME_PLACES.serverCertificate), toUtf8(server.certificate), PUBLIC_FILE);
+  await writeFileDurably(join(home, HOME_PLACES.serverKey), toUtf8(server.privateKey), OWNER_ONLY_FILE);
+  return authority.certificate;
+}
+
+/** Makes the keyring and the log, and logs the genesis entry (RP-6). */
+async function beginLog(folder: string, home: NewHome): Promise<string> {
+  const { mode, origin, passphrase, trustRoot, clock } = home;
+  const path = join(folder, HOME_PLACES.keyring);
+  await createKeyring({ path, mode, origin, passphrase });
+  const keyring = await openKeyring({ path, mode, origin, passphrase });
+  const identity = logIdentityOf(keyring, origin);
+  const logKey = logKeyOf(identity);
+  const genesis = {
+    version: 1,
+    type: 'genesis',
+    at: clock.posixSeconds(),
+    origin,
+    mode,
+    logKey,
+    trustRoot,
+  } as const;
+  initialState(genesis);
+  await mkdir(join(folder, HOME_PLACES.log), { mode: OWNER_ONLY_FOLDER });
+  const log = await createReleaseLog(join(folder, HOME_PLACES.log), identity);
+  try {
+    await log.append(encodeEntry(genesis));
+  } finally {
+    await log.close();
+    keyring.close();
+  }
+  return logKey;
+}
+
+async function writeConfiguration(folder: string, home: NewHome): Promise<void> {
+  const configuration = defaultConfiguration(home);
+  for (const deviceClass of DEVICE_CLASSES.keys()) {
+    for (const { path } of anchorFolders(deviceClass, home.mode)) {
+      await mkdir(join(folder, configuration.anchors, path), { recursive: true });
+    }
+  }
+  await writeFileDurably(
+    join(folder, HOME_PLACES.configuration),
+    formatHomeConfiguration(configuration),
+    OWNER_ONLY_FILE,
+  );
+}
