@@ -3,7 +3,7 @@
  * `tree.ts` builds trees and proofs. Sizes and indexes are bigint: they are 64 bits wide on the wire.
  */
 
-import { concatBytes, equalBytes, toHex } from '../../attestation/core/bytes.ts';
+import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { sha256 } from './sha256.ts';
 
@@ -30,19 +30,34 @@ export const HASH_BYTES = 32;
 const MAX_PROOF_HASHES = 63;
 const SIZE_LIMIT = 1n << 64n;
 
-const LEAF_PREFIX = Uint8Array.of(0);
-const NODE_PREFIX = Uint8Array.of(1);
+const LEAF_PREFIX = 0;
+const NODE_PREFIX = 1;
+
+/**
+ * The input of a hash is put together here, because auditing is nothing but hashing and a new buffer for each hash
+ * costs as much as the hash. Hashing is synchronous, so nobody else sees it. Larger than any entry.
+ */
+const scratch = new Uint8Array(1 << 17);
 
 /** The root of the tree without leaves. */
 export const EMPTY_ROOT: Uint8Array = sha256(new Uint8Array(0));
 
 /** @param entry the bytes that the reader holds, never a hash that it was told (TL-4) */
 export function leafHash(entry: Uint8Array): Uint8Array {
-  return sha256(concatBytes(LEAF_PREFIX, entry));
+  return prefixedHash(LEAF_PREFIX, entry);
 }
 
 export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
-  return sha256(concatBytes(NODE_PREFIX, left, right));
+  return prefixedHash(NODE_PREFIX, left, right);
+}
+
+function prefixedHash(prefix: number, first: Uint8Array, second?: Uint8Array): Uint8Array {
+  const length = 1 + first.length + (second?.length ?? 0);
+  const input = length <= scratch.length ? scratch.subarray(0, length) : new Uint8Array(length);
+  input[0] = prefix;
+  input.set(first, 1);
+  if (second !== undefined) input.set(second, 1 + first.length);
+  return sha256(input);
 }
 
 /** What an inclusion proof claims; all of it may come from an attacker. */

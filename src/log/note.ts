@@ -10,7 +10,14 @@ import {
   toUtf8,
 } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { isKeyName, signsNotes, verifyNoteSignature, type VerifierKey } from './verifier-key.ts';
+import type { Ed25519Signer } from '../platform/ed25519.ts';
+import {
+  isKeyName,
+  makeVerifierKey,
+  signsNotes,
+  verifyNoteSignature,
+  type VerifierKey,
+} from './verifier-key.ts';
 
 export const noteShapeRefusals = defineRefusals('malformed', {
   'log-note-malformed': {
@@ -52,6 +59,19 @@ export interface Note {
 export interface NoteSigner {
   readonly key: VerifierKey;
   sign(message: Uint8Array): Promise<Uint8Array>;
+}
+
+/**
+ * The signer of a log that holds an Ed25519 key.
+ *
+ * @param name the origin of the log
+ * @throws RefusalError `log-key-malformed` when the name cannot be that of a key
+ */
+export function ed25519NoteSigner(name: string, signer: Ed25519Signer): NoteSigner {
+  return {
+    key: makeVerifierKey(name, 'ed25519', signer.publicKey),
+    sign: (message) => signer.sign(message),
+  };
 }
 
 /**

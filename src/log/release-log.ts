@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
+import { equalBytes, excerpt, toHex } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
 import { openCheckpoint, signCheckpoint, type LogTrust, type TreeHead } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
@@ -31,11 +31,18 @@ export const logRefusals = defineRefusals('unavailable', {
   },
 });
 
+export const identityRefusals = defineRefusals('usage', {
+  'log-identity': {
+    means: 'No key of the log has the name of its origin.',
+    hint: 'Name the key of the log as the log; auditors look the one up by the other.',
+  },
+});
+
 /** Who this log is. */
 export interface LogIdentity {
   /** The name of the log; it says whether the server is an evaluation server (W9). */
   readonly origin: string;
-  /** Each signs every checkpoint. Set by the operator. */
+  /** Each signs every checkpoint; one of them at least has the origin as its name. Set by the operator. */
   readonly signers: readonly NoteSigner[];
 }
 
@@ -123,7 +130,7 @@ export class ReleaseLog {
    * Checks storage against every known checkpoint, signs a head that was left unsigned, and starts to take entries.
    * The log owns storage from here on and closes it.
    *
-   * @throws RefusalError `log-rolled-back`, `log-forked`, `log-damaged`, `log-storage-failed`, `log-signer-failed`,
+   * @throws RefusalError `log-identity`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, `log-damaged`, `log-storage-failed`, `log-signer-failed`,
    *   and those of `openCheckpoint` when key or origin are not those of this log
    */
   static async start(
@@ -133,10 +140,8 @@ export class ReleaseLog {
     limits: LogLimits = DEFAULT_LOG_LIMITS,
   ): Promise<ReleaseLog> {
     const trust = trustOf(identity);
-    const notes = [await keeper.load(), await storage.newestCheckpoint()].filter(
-      (note) => note !== undefined,
-    );
-    const { tree, checkpoint } = await startTree(storage, notes, trust);
+    if (!trust.keys.some(({ name }) => name === identity.origin)) refuseIdentity(identity);
+    const { tree, checkpoint } = await startTree(storage, await keeper.load(), trust);
     const head = { size: tree.size, root: tree.root() };
     if (checkpoint?.size === head.size) await keeper.save(checkpoint.note);
     const published =
@@ -268,6 +273,14 @@ export class ReleaseLog {
 
 function trustOf({ origin, signers }: LogIdentity): LogTrust {
   return { origin, keys: signers.map(({ key }) => key) };
+}
+
+function refuseIdentity({ origin, signers }: LogIdentity): never {
+  throw identityRefusals.error('log-identity', {
+    field: 'signers',
+    expected: `a key named ${excerpt(origin)}`,
+    found: signers.map(({ key }) => excerpt(key.name)).join(', '),
+  });
 }
 
 /** Signs a head that is durable, and makes the checkpoint durable in storage and outside it. */

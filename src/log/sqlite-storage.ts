@@ -224,10 +224,13 @@ class SqliteStorage implements LogStorage {
 
   entries(start: bigint, end: bigint): Promise<readonly Uint8Array[]> {
     return settle('entries', () => {
-      const statement = this.statement('SELECT entry FROM entries WHERE position = ?');
-      const entries: Uint8Array[] = [];
-      for (let i = start; i < end; i += 1n) entries.push(blobOf(statement.get(i)?.['entry'], `entry ${i}`));
-      return entries;
+      const statement = this.statement(
+        'SELECT entry FROM entries WHERE position >= ? AND position < ? ORDER BY position',
+      );
+      const rows = statement.all(start, end);
+      if (BigInt(rows.length) !== end - start)
+        refuseDamaged(`entries ${start} to ${end}`, `${rows.length} entries`);
+      return rows.map((row, i) => blobOf(row['entry'], `entry ${start + BigInt(i)}`));
     });
   }
 

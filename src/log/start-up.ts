@@ -8,6 +8,10 @@ import { storageRefusals, type LogStorage } from './storage.ts';
 import { TreeBuilder, foldPlan, planRoot } from './tree.ts';
 
 export const historyRefusals = defineRefusals('inauthentic', {
+  'log-checkpoint-missing': {
+    means: 'The checkpoint that is kept outside the database of the log is gone.',
+    hint: 'Put the newest checkpoint that this log has published back in its place; without it an older database would not show.',
+  },
   'log-rolled-back': {
     means: 'The database of the log is older than a checkpoint that was signed.',
     hint: 'Restore the newer database. Entries that were acknowledged are missing in this one.',
@@ -28,21 +32,23 @@ export interface StartedTree {
 /**
  * Recomputes the head from stored nodes and compares it with all checkpoints that this log is known to have signed.
  *
- * @param notes signed checkpoints: that of the database, and those kept outside it
+ * @param kept the newest signed checkpoint, as it is kept outside storage; only an empty log may lack it
  * @param trust the log's own origin and keys, from the server's configuration
- * @throws RefusalError `log-damaged`, `log-rolled-back`, `log-forked`, and those of `openCheckpoint`
+ * @throws RefusalError `log-damaged`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, and those of `openCheckpoint`
  */
 export async function startTree(
   storage: LogStorage,
-  notes: readonly string[],
+  kept: string | undefined,
   trust: LogTrust,
 ): Promise<StartedTree> {
   const head = await storage.head();
   const tree = new TreeBuilder(head.size, await storage.nodes(planRoot(head.size)));
   if (!equalBytes(tree.root(), head.root)) refuseDamaged('root', toHex(head.root), toHex(tree.root()));
   await checkLastEntry(storage, head);
+  if (kept === undefined && head.size > 0n) refuseMissingCheckpoint(head);
   let newest: VerifiedCheckpoint | undefined;
-  for (const note of notes) {
+  for (const note of [kept, await storage.newestCheckpoint()]) {
+    if (note === undefined) continue;
     const checkpoint = await openCheckpoint(note, trust);
     await checkHistory(storage, head, checkpoint);
     if (newest === undefined || checkpoint.size > newest.size) newest = checkpoint;
@@ -84,6 +90,14 @@ async function checkHistory(
       found: toHex(root),
     });
   }
+}
+
+function refuseMissingCheckpoint({ size }: TreeHead): never {
+  throw historyRefusals.error('log-checkpoint-missing', {
+    field: 'checkpoint',
+    expected: `a checkpoint of a log of ${size} entries`,
+    found: 'nothing',
+  });
 }
 
 function refuseDamaged(field: string, expected: string, found: string): never {

@@ -1,7 +1,6 @@
 /** Tiles and entry bundles (C2SP tlog-tiles; TL-11 to TL-13): the static files by which a log is read. */
 
-import { concatBytes, excerpt } from '../../attestation/core/bytes.ts';
-import { bigEndian, encode, sizedBytes } from '../../attestation/core/layout.ts';
+import { excerpt } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 
 export const tileRefusals = defineRefusals('malformed', {
@@ -89,11 +88,21 @@ export function partialTiles(size: bigint): readonly TileId[] {
   return tiles;
 }
 
-const bundledEntry = sizedBytes(bigEndian.u16());
+const LENGTH_BYTES = 2;
 
-/** @throws RefusalError `layout-value` for an entry above 65,535 bytes */
+/** Each entry after its length (unsigned, big-endian). @throws RefusalError `log-entry-size` above 65,535 bytes */
 export function encodeEntryBundle(entries: readonly Uint8Array[]): Uint8Array {
-  return concatBytes(...entries.map((entry, i) => encode(bundledEntry, entry, `entries[${i}]`)));
+  const size = entries.reduce((sum, entry) => sum + LENGTH_BYTES + entry.length, 0);
+  const bundle = new Uint8Array(size);
+  const view = new DataView(bundle.buffer);
+  let at = 0;
+  for (const entry of entries) {
+    if (entry.length > MAX_ENTRY_BYTES) refuseEntrySize(entry);
+    view.setUint16(at, entry.length);
+    bundle.set(entry, at + LENGTH_BYTES);
+    at += LENGTH_BYTES + entry.length;
+  }
+  return bundle;
 }
 
 /**
@@ -106,7 +115,7 @@ export function decodeEntryBundle(bundle: Uint8Array): readonly Uint8Array[] {
   const entries: Uint8Array[] = [];
   const view = new DataView(bundle.buffer, bundle.byteOffset, bundle.byteLength);
   for (let at = 0; at < bundle.length;) {
-    const start = at + 2;
+    const start = at + LENGTH_BYTES;
     const end = start <= bundle.length ? start + view.getUint16(at) : Number.POSITIVE_INFINITY;
     if (end > bundle.length || entries.length === TILE_WIDTH) {
       throw tileRefusals.error('log-bundle-malformed', {
@@ -123,11 +132,13 @@ export function decodeEntryBundle(bundle: Uint8Array): readonly Uint8Array[] {
 
 /** @throws RefusalError `log-entry-size` */
 export function checkEntrySize(entry: Uint8Array): void {
-  if (entry.length === 0 || entry.length > MAX_ENTRY_BYTES) {
-    throw tileRefusals.error('log-entry-size', {
-      field: 'entry',
-      expected: `1 to ${MAX_ENTRY_BYTES} bytes`,
-      found: `${entry.length} bytes`,
-    });
-  }
+  if (entry.length === 0 || entry.length > MAX_ENTRY_BYTES) refuseEntrySize(entry);
+}
+
+function refuseEntrySize(entry: Uint8Array): never {
+  throw tileRefusals.error('log-entry-size', {
+    field: 'entry',
+    expected: `1 to ${MAX_ENTRY_BYTES} bytes`,
+    found: `${entry.length} bytes`,
+  });
 }

@@ -81,7 +81,7 @@ export function parseVerifierKey(text: string, field: string): VerifierKey {
   // The base64 may itself hold plus signs.
   const match = /^([^+]*)\+([^+]*)\+(.*)$/s.exec(text);
   const [, name = '', identifierText = '', encoded = ''] = match ?? [];
-  if (match === null || !isKeyName(name)) refuse(field, 'name+identifier+base64', excerpt(text));
+  if (match === null) refuse(field, 'name+identifier+base64', excerpt(text));
   const bytes = fromBase64(encoded, field);
   const algorithm = algorithmOf(bytes, field);
   const key = makeVerifierKey(name, algorithm, bytes.subarray(1));
@@ -103,8 +103,14 @@ function algorithmOf(bytes: Uint8Array, field: string): KeyAlgorithm {
   return name;
 }
 
-/** The verifier key of a public key of ours. Its name is the origin of the log (C2SP tlog-checkpoint). */
+/**
+ * The verifier key of a public key.
+ *
+ * @param name of a log's key: the origin of the log (C2SP tlog-checkpoint)
+ * @throws RefusalError `log-key-malformed` when the name cannot be that of a key
+ */
 export function makeVerifierKey(name: string, algorithm: KeyAlgorithm, publicKey: Uint8Array): VerifierKey {
+  if (!isKeyName(name)) refuse('name', 'a name without spaces and plus signs', excerpt(name));
   const row = ALGORITHMS[algorithm];
   const digest = sha256(row.identified(toUtf8(name), Uint8Array.of(row.type), publicKey));
   return { name, identifier: digest.subarray(0, 4), algorithm, publicKey };

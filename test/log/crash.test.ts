@@ -87,5 +87,5 @@ describe('kill -9 while appending', () => {
     );
     for (const [index, entry] of acknowledged) expect(stored.get(index)).toBe(entry);
     await log.close();
-  });
+  }, 120_000);
 });

@@ -194,6 +194,22 @@ describe('start-up', () => {
     expect(await refusalCodeAsync(() => openReleaseLog(folder, identity))).toBe('log-rolled-back');
   });
 
+  it('TL-23: a log with entries and without its checkpoint file is refused', async () => {
+    const { log, folder } = await logOf(3);
+    await log.close();
+    rmSync(join(folder, 'checkpoint'));
+    expect(await refusalCodeAsync(() => openReleaseLog(folder, identity))).toBe('log-checkpoint-missing');
+  });
+
+  it('TL-22: a creation that was cut off before the first checkpoint was kept is finished by opening', async () => {
+    const { log, folder } = await logOf(0);
+    await log.close();
+    rmSync(join(folder, 'checkpoint'));
+    const opened = await openReleaseLog(folder, identity);
+    expect(opened.published.size).toBe(0n);
+    await opened.close();
+  });
+
   it('TL-23: another history of the same size is refused', async () => {
     const { log, folder } = await logOf(3);
     await log.close();
@@ -209,14 +225,18 @@ describe('start-up', () => {
     const { log, folder } = await logOf(1);
     await log.close();
     const stranger = testSigner('other.example/evaluation');
-    expect(
-      await refusalCodeAsync(() =>
-        openReleaseLog(folder, { origin: stranger.key.name, signers: [stranger] }),
-      ),
-    ).toBe('log-note-unsigned');
-    expect(
-      await refusalCodeAsync(() => openReleaseLog(folder, { origin: 'log.example', signers: [signer] })),
-    ).toBe('log-checkpoint-origin');
+    const renamed = { ...signer, key: { ...signer.key, name: stranger.key.name } };
+    for (const other of [stranger, renamed]) {
+      const code = await refusalCodeAsync(() =>
+        openReleaseLog(folder, { origin: other.key.name, signers: [other] }),
+      );
+      expect(code).toBe('log-note-unsigned');
+    }
+  });
+
+  it('TL-10: a log without a key of its own name is refused', async () => {
+    const misnamed = { origin: 'log.example', signers: [signer] };
+    expect(await refusalCodeAsync(() => createReleaseLog(newFolder(), misnamed))).toBe('log-identity');
   });
 
   it('TL-23: a last entry, a node or a head that was altered in the database is refused', async () => {

@@ -1,9 +1,8 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
 
 import { concatBytes, fromHex, toUtf8 } from '../../attestation/core/bytes.ts';
-import type { NoteSigner } from '../../src/log/note.ts';
+import { ed25519NoteSigner, type NoteSigner } from '../../src/log/note.ts';
 import { sha256 } from '../../src/log/sha256.ts';
-import { makeVerifierKey } from '../../src/log/verifier-key.ts';
 
 /** A key that follows from its name, as the keys of the shared vectors do. */
 export function testSigner(name: string): NoteSigner {
@@ -15,8 +14,8 @@ export function testSigner(name: string): NoteSigner {
     type: 'pkcs8',
   });
   const publicKey = createPublicKey(privateKey).export({ format: 'der', type: 'spki' }).subarray(-32);
-  return {
-    key: makeVerifierKey(name, 'ed25519', new Uint8Array(publicKey)),
+  return ed25519NoteSigner(name, {
+    publicKey: new Uint8Array(publicKey),
     sign: (message) => Promise.resolve(new Uint8Array(sign(null, message, privateKey))),
-  };
+  });
 }
