@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../../attestation/core/bytes.ts';
 import * as commands from '../../../src/agent/tpm/commands.ts';
 import { type Command, decodeResponse, encodeCommand } from '../../../src/agent/tpm/frames.ts';
+import { toSelectionList } from '../../../src/agent/tpm/selection.ts';
 import { Tpm } from '../../../src/agent/tpm/tpm.ts';
 import { refusalCode, refusalCodeAsync } from '../../support/refusal-code.ts';
 
@@ -151,6 +152,48 @@ describe('a TPM that refuses', () => {
       tpm.activateCredential(0x80000000, key, new Uint8Array(0), new Uint8Array(0));
     expect(await refusalCodeAsync(activation)).toBe('tpm-response');
     expect(sent.at(-1)).toBe(toHex(hex('8001 0000000e 00000165 03000001')));
+  });
+});
+
+describe('reading PCRs', () => {
+  /** An answer with the PCRs of one byte of the bitmap, each with a value of 32 times its number. */
+  const values = (updateCounter: number, byte: 0 | 1): Uint8Array => {
+    const bitmap = byte === 0 ? 'ff0000' : '00ff00';
+    const digests = Array.from(
+      { length: 8 },
+      (_, i) => `0020${toHex(new Uint8Array(32).fill(8 * byte + i))}`,
+    );
+    const counter = updateCounter.toString(16).padStart(8, '0');
+    return respond(0x8001, hex(`${counter} 00000001 000b 03 ${bitmap} 00000008 ${digests.join('')}`));
+  };
+  const sixteen = toSelectionList({ sha256: Array.from({ length: 16 }, (_, i) => i) });
+
+  it('TA-15: joins the answers of one state', async () => {
+    const { tpm, sent } = scripted(values(7, 0), values(7, 1));
+    const read = await tpm.readPcrs(sixteen);
+    expect(read.map(({ pcr, value }) => [pcr, value[0]])).toEqual(read.map((_, i) => [i, i]));
+    expect(read).toHaveLength(16);
+    expect(sent).toHaveLength(2);
+  });
+
+  it('TA-15: begins anew when the TPM changed between two answers', async () => {
+    const { tpm, sent } = scripted(values(7, 0), values(8, 1), values(8, 0), values(8, 1));
+    expect(await tpm.readPcrs(sixteen)).toHaveLength(16);
+    expect(sent).toHaveLength(4);
+  });
+
+  it('TA-15: gives up when the TPM changes every time', async () => {
+    const moving = Array.from({ length: 40 }, (_, i) => values(i, i % 2 === 0 ? 0 : 1));
+    expect(await refusalCodeAsync(() => scripted(...moving).tpm.readPcrs(sixteen))).toBe('tpm-pcrs-unstable');
+  });
+
+  it('TA-7: refuses PCRs that were not asked for, and values without a PCR', async () => {
+    const eight = toSelectionList({ sha256: [0, 1, 2, 3, 4, 5, 6, 7] });
+    const others = (): Promise<unknown> => scripted(values(1, 1)).tpm.readPcrs(eight);
+    expect(await refusalCodeAsync(others)).toBe('tpm-answer-malformed');
+    const surplus = hex(`00000001 00000001 000b 03 010000 00000002 ${'0000'.repeat(2)}`);
+    const tooMany = (): Promise<unknown> => scripted(respond(0x8001, surplus)).tpm.readPcrs(eight);
+    expect(await refusalCodeAsync(tooMany)).toBe('tpm-answer-malformed');
   });
 });
 
