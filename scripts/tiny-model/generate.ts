@@ -63,6 +63,7 @@ export function constructModel(corpus: string, seed: string = DEFAULT_SEED): Tin
   const passages = readPassages(corpus);
   refuseAbove('corpus.passages', MAXIMUM_PASSAGES, passages.length);
   const vocabulary = vocabularyOf(passages);
+  refuseAbove('corpus.tokens', MAXIMUM_TOKENS, vocabulary.tokens.length);
   const topics = deriveTopics(passages, vocabulary);
   const rules = deriveRules(sequencesOf(passages, vocabulary), RULES);
   return {

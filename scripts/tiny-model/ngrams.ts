@@ -88,9 +88,9 @@ function isInformative(context: Context, contexts: Contexts): boolean {
   const shorter = contexts.get(keyOf(context.tokens.slice(1)));
   if (shorter === undefined) return true;
   if (shorter.successors.size !== context.successors.size) return true;
-  const share = total(context) / total(shorter);
+  const [all, allOfShorter] = [total(context), total(shorter)];
   return [...context.successors].some(
-    ([token, count]) => count !== (shorter.successors.get(token) ?? 0) * share,
+    ([token, count]) => count * allOfShorter !== (shorter.successors.get(token) ?? 0) * all,
   );
 }
 

@@ -8,7 +8,7 @@ export const tinyModelMalformed = defineRefusals('malformed', {
     hint: 'See scripts/tiny-model/README.md for the form of a corpus.',
   },
   'tiny-model-corpus-size': {
-    means: 'The corpus has more passages or more words than the model has room for.',
+    means: 'The corpus has more passages or more characters than the model has room for.',
     hint: 'Shorten the corpus, or join short paragraphs on one topic.',
   },
 });

@@ -100,8 +100,9 @@ export function trainVocabulary(texts: readonly string[], maximumTokens: number)
   while (tokens.length < maximumTokens) {
     const pair = mostFrequentPair(pairs);
     if (pair === undefined) break;
-    for (const word of words) mergePair(pairs, word, pair);
-    const merged = pair.replace(PAIR_SEPARATOR, '');
+    const [left = '', right = ''] = pair.split(PAIR_SEPARATOR);
+    for (const word of words) mergePair(pairs, word, left, right);
+    const merged = left + right;
     // Two pairs can have the same union; llama.cpp knows only the union, so it keeps its first score.
     if (!pieces.has(merged)) tokens.push(normalToken(merged, -tokens.length));
     pieces.add(merged);
@@ -153,16 +154,19 @@ function mostFrequentPair(pairs: ReadonlyMap<string, number>): string | undefine
   return best;
 }
 
-function mergePair(pairs: Map<string, number>, word: TrainingWord, pair: string): void {
-  const [left, right] = pair.split(PAIR_SEPARATOR);
-  const occurs = word.symbols.some((symbol, i) => symbol === left && word.symbols[i + 1] === right);
-  if (!occurs) return;
+function mergePair(pairs: Map<string, number>, word: TrainingWord, left: string, right: string): void {
+  const { symbols } = word;
+  const joins = (i: number): boolean => symbols[i] === left && symbols[i + 1] === right;
+  if (!symbols.some((_, i) => joins(i))) return;
   countPairs(pairs, word, -1);
   const merged: string[] = [];
-  for (let i = 0; i < word.symbols.length; i += 1) {
-    const joins = word.symbols[i] === left && word.symbols[i + 1] === right;
-    merged.push(joins ? `${left ?? ''}${right ?? ''}` : (word.symbols[i] ?? ''));
-    if (joins) i += 1;
+  for (let i = 0; i < symbols.length; i += 1) {
+    if (joins(i)) {
+      merged.push(left + right);
+      i += 1;
+    } else {
+      merged.push(symbols[i] ?? '');
+    }
   }
   word.symbols = merged;
   countPairs(pairs, word, 1);

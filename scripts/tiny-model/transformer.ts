@@ -249,14 +249,28 @@ function factor(rules: readonly Rule[], passages: number): FillRow {
   };
 }
 
+/** What all rules add to all logits, one entry after another: the loop over it runs for every dimension. */
+function flatten(rules: readonly Rule[]): { units: Uint32Array; tokens: Uint32Array; logits: Float32Array } {
+  const entries = rules.flatMap(({ logits }, unit) =>
+    Array.from(logits, ([token, logit]) => [unit, token, logit] as const),
+  );
+  return {
+    units: Uint32Array.from(entries, ([unit]) => unit),
+    tokens: Uint32Array.from(entries, ([, token]) => token),
+    logits: Float32Array.from(entries, ([, , logit]) => logit),
+  };
+}
+
 function down(outputs: Codes, rules: readonly Rule[]): FillRow {
+  const { units, tokens, logits } = flatten(rules);
   const height = OUTPUT_HEIGHT / (GATE / 2);
+  const signs = new Int8Array(outputs.signs.length / OUTPUT_WIDTH);
   return (row, dimension) => {
     if (dimension >= OUTPUT_WIDTH) return;
-    for (const [unit, rule] of rules.entries()) {
-      let sum = 0;
-      for (const [token, logit] of rule.logits) sum += logit * signOf(outputs, token, dimension);
-      row[unit] = height * sum;
+    for (let token = 0; token < signs.length; token += 1) signs[token] = signOf(outputs, token, dimension);
+    for (let i = 0; i < units.length; i += 1) {
+      const unit = units[i] ?? 0;
+      row[unit] = (row[unit] ?? 0) + height * (logits[i] ?? 0) * (signs[tokens[i] ?? 0] ?? 0);
     }
   };
 }
