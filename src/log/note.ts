@@ -41,7 +41,7 @@ const MAX_CHARACTERS = 1_000_000;
 const MAX_SIGNATURES = 100;
 const IDENTIFIER_BYTES = 4;
 
-export interface NoteSignature {
+interface NoteSignature {
   readonly name: string;
   /** Four bytes. */
   readonly identifier: Uint8Array;

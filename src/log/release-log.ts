@@ -62,7 +62,7 @@ export interface LogLimits {
   readonly waitingEntries: number;
 }
 
-export const DEFAULT_LOG_LIMITS: LogLimits = {
+const DEFAULT_LOG_LIMITS: LogLimits = {
   batchMilliseconds: 5,
   batchEntries: 256,
   waitingEntries: 4096,
@@ -109,6 +109,7 @@ export class ReleaseLog {
   private waiting: Waiting[] = [];
   private draining: Promise<void> | undefined;
   private stopped: RefusalError | undefined;
+  private closing: Promise<void> | undefined;
 
   private constructor(parts: {
     readonly storage: LogStorage;
@@ -189,9 +190,14 @@ export class ReleaseLog {
     });
   }
 
-  /** Finishes what waits, then closes storage. Later appends are refused. */
-  async close(): Promise<void> {
+  /** Finishes what waits, then closes storage. Later appends are refused; closing again changes nothing. */
+  close(): Promise<void> {
     this.stopped ??= stoppedRefusal('a closed log');
+    this.closing ??= this.finish();
+    return this.closing;
+  }
+
+  private async finish(): Promise<void> {
     await this.draining;
     await this.storage.close();
   }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { concatBytes, toBase64, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
+import { concatBytes, fromHex, toBase64, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import {
   formatCheckpointBody,
   openCheckpoint,
@@ -10,8 +10,10 @@ import {
 } from '../../src/log/checkpoint.ts';
 import { EMPTY_ROOT, leafHash } from '../../src/log/merkle.ts';
 import { openNote, parseNote, signNote } from '../../src/log/note.ts';
+import { verifyEd25519Portably } from '../../src/log/signature.ts';
 import { formatTlogProof, parseTlogProof, verifyTlogProof } from '../../src/log/tlog-proof.ts';
 import { formatVerifierKey, parseVerifierKey } from '../../src/log/verifier-key.ts';
+import { verifyEd25519 } from '../../src/platform/ed25519.ts';
 import { refusalCode, refusalCodeAsync } from '../support/refusal-code.ts';
 import { testSigner } from './test-signer.ts';
 
@@ -45,6 +47,42 @@ describe('verifier key', () => {
       { numRuns: 2000 },
     );
     fc.assert(fc.property(fc.string(), (text) => void refusalCode(() => parseVerifierKey(text, 'key'))));
+  });
+});
+
+describe('Ed25519', () => {
+  it('TL-8: refuses low order, which lax verifiers take for a signature of any message', async () => {
+    const identityPoint = Uint8Array.from([1, ...new Uint8Array(31)]);
+    const signature = Uint8Array.from([...identityPoint, ...new Uint8Array(32)]);
+    expect(await verifyEd25519Portably(identityPoint, toUtf8('anything'), signature)).toBe(false);
+  });
+
+  it('TL-8: refuses a key of mixed order where the equation holds only with the cofactor', async () => {
+    // Vector 51 of C2SP/CCTV, ed25519.
+    const key = fromHex('10eb7c3acfb2bed3e0d6ab89bf5a3d6afddd1176ce4812e38d9fd485058fdb1f', 'key');
+    const signature = fromHex(
+      'b62cf890de42c413b11b1411c9f01f1c4d77aa87ef182258d1251f69af2a3506' +
+        '030b03796b78f7afeadfccaedc9d09ce6d487d1ece1f16b1ae2b59b7e5c40603',
+      'signature',
+    );
+    expect(await verifyEd25519Portably(key, toUtf8('ed25519vectors 3'), signature)).toBe(false);
+  });
+
+  it('TL-8: judges any bytes as the verifier of the platform does, and never throws', async () => {
+    const message = toUtf8('message');
+    const good = await alpha.sign(message);
+    expect(await verifyEd25519Portably(alpha.key.publicKey, message, good)).toBe(true);
+    await fc.assert(
+      fc.asyncProperty(fc.nat(95), fc.integer({ min: 1, max: 255 }), async (position, change) => {
+        const both = concatBytes(alpha.key.publicKey, good);
+        both[position]! ^= change;
+        const [key, signature] = [both.subarray(0, 32), both.subarray(32)];
+        expect(await verifyEd25519Portably(key, message, signature)).toBe(false);
+        expect(verifyEd25519(key, message, signature)).toBe(false);
+      }),
+    );
+    expect(await verifyEd25519Portably(alpha.key.publicKey.subarray(1), message, good)).toBe(false);
+    expect(await verifyEd25519Portably(alpha.key.publicKey, message, good.subarray(1))).toBe(false);
   });
 });
 

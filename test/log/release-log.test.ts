@@ -109,6 +109,7 @@ describe('append', () => {
     const waiting = log.append(entryOf(0));
     await log.close();
     expect((await waiting).index).toBe(0n);
+    await log.close();
     expect(await refusalCodeAsync(() => log.append(entryOf(1)))).toBe('log-stopped');
     const again = await openReleaseLog(folder, identity);
     expect(again.published.size).toBe(1n);

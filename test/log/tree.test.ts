@@ -1,8 +1,10 @@
+import { sha256 as portableSha256 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { toUtf8 } from '../../attestation/core/bytes.ts';
+import { concatBytes, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import { EMPTY_ROOT, leafHash, verifyConsistency, verifyInclusion } from '../../src/log/merkle.ts';
+import { sha256 } from '../../src/log/sha256.ts';
 import {
   foldPlan,
   planConsistency,
@@ -32,6 +34,26 @@ function fold(plan: NodePlan): Uint8Array {
 const indexAndSize = fc
   .integer({ min: 1, max: LARGEST })
   .chain((size) => fc.tuple(fc.integer({ min: 0, max: size - 1 }), fc.constant(size)));
+
+describe('hashing', () => {
+  it('TL-1: has the hashes of RFC 6962 for the empty tree and the empty entry', () => {
+    expect(toHex(EMPTY_ROOT)).toBe('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
+    expect(toHex(leafHash(new Uint8Array(0)))).toBe(
+      '6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d',
+    );
+  });
+
+  it('TL-1: is the same in Node and in browsers, for entries of any length', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (entry) => {
+        expect(sha256(entry)).toEqual(portableSha256(entry));
+        expect(leafHash(entry)).toEqual(portableSha256(concatBytes(Uint8Array.of(0), entry)));
+      }),
+    );
+    const large = new Uint8Array(200_000).fill(7);
+    expect(leafHash(large)).toEqual(portableSha256(concatBytes(Uint8Array.of(0), large)));
+  });
+});
 
 describe('tree', () => {
   it('TL-1: the builder has the roots of the recursive definition', () => {
