@@ -89,7 +89,8 @@ function checkLease(state: GovernanceState, entry: DecisionEntry, lease: Lease |
   const length = lease.endsAt - lease.startsAt;
   if (lease.startsAt > entry.at)
     refuse('GV-48', 'lease.startsAt', `at most ${entry.at}`, `${lease.startsAt}`);
-  if (length <= 0 || length > longest) refuse('GV-48', 'lease.endsAt', `1 to ${longest} s`, `${length} s`);
+  if (length > longest) refuse('GV-48', 'lease.endsAt', `at most ${longest} s`, `${length} s`);
+  // At least one second, so this refuses a lease of no length too.
   if (lease.renewAfterSeconds > length) {
     refuse('GV-48', 'lease.renewAfterSeconds', `at most ${length} s`, `${lease.renewAfterSeconds} s`);
   }

@@ -26,7 +26,7 @@ import { governanceFormRefusals } from './refusals.ts';
 import { trustRootSchema } from './trust-root.ts';
 
 /** RP-32. */
-export const MAX_ENTRY_BYTES = 65_535;
+const MAX_ENTRY_BYTES = 65_535;
 
 const head = { version: z.literal(1), at: posixSecondsField };
 
@@ -66,7 +66,7 @@ const enrolmentSchema = z.strictObject({
   simulated: z.boolean(),
 });
 
-export const leaseSchema = z.strictObject({
+const leaseSchema = z.strictObject({
   lease: leaseIdentifierField,
   startsAt: posixSecondsField,
   endsAt: posixSecondsField,
@@ -74,7 +74,7 @@ export const leaseSchema = z.strictObject({
 });
 
 /** What one verified device said of itself, as the verifier put it. */
-export const deviceClaimsSchema = z.strictObject({
+const deviceClaimsSchema = z.strictObject({
   class: deviceClassField,
   simulated: z.boolean(),
   claims: jsonField,

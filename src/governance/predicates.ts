@@ -26,7 +26,7 @@ import {
 export const PREDICATE_TYPE_PREFIX = 'https://weightgate.dev/predicate/';
 
 /** Longest lease that any policy can give: an offline machine that was revoked goes on no longer than this. */
-export const MAX_LEASE_SECONDS = 7 * 86_400;
+const MAX_LEASE_SECONDS = 7 * 86_400;
 
 /** A payload whose envelope still fits into one log entry. */
 export const MAX_STATEMENT_BYTES = 48 * 1024;
@@ -93,7 +93,7 @@ const releasePolicy = z.strictObject({
   statedAt: posixSecondsField,
 });
 
-export const holdTargetSchema = z.discriminatedUnion('kind', [
+const holdTargetSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('model'), id: digestField }),
   z.strictObject({ kind: z.literal('lab'), id: identifierField }),
   z.strictObject({ kind: z.literal('all'), id: z.literal('all') }),
@@ -128,7 +128,6 @@ export type ModelVersion = PredicateOf<'model-version/v1'>;
 export type Promotion = PredicateOf<'promotion/v1'>;
 export type ReferenceValues = PredicateOf<'reference-values/v1'>;
 export type ReleasePolicy = PredicateOf<'release-policy/v1'>;
-export type Hold = PredicateOf<'hold/v1'>;
 export type Resume = PredicateOf<'resume/v1'>;
 
 /** A predicate together with its kind. */

@@ -25,11 +25,11 @@ export interface LoggedMoment {
   readonly payloadDigest: string;
 }
 
-export interface LabState extends LoggedMoment {
+interface LabState extends LoggedMoment {
   readonly accreditation: LabAccreditation;
 }
 
-export interface ModelState {
+interface ModelState {
   readonly registration: ModelVersion;
   readonly registered: LoggedMoment;
   readonly phase: Phase;
@@ -43,11 +43,11 @@ export interface HoldState extends LoggedMoment {
   readonly reason: string;
 }
 
-export interface ReferenceValuesState extends LoggedMoment {
+interface ReferenceValuesState extends LoggedMoment {
   readonly reference: ReferenceValues;
 }
 
-export interface ReleasePolicyState extends LoggedMoment {
+interface ReleasePolicyState extends LoggedMoment {
   readonly policy: ReleasePolicy;
 }
 
@@ -61,7 +61,7 @@ export interface PendingStatement {
   readonly signedBy: ReadonlyMap<string, number>;
 }
 
-export interface EnrolmentState {
+interface EnrolmentState {
   readonly index: number;
   readonly at: number;
   readonly lab: string;

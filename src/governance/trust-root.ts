@@ -21,7 +21,7 @@ import {
 const DAY_SECONDS = 86_400;
 
 /** The review floor below which no production root is accepted. */
-export const PRODUCTION_REVIEW_FLOOR_SECONDS = 30 * DAY_SECONDS;
+const PRODUCTION_REVIEW_FLOOR_SECONDS = 30 * DAY_SECONDS;
 const PRODUCTION_REVIEW_SECONDS = 90 * DAY_SECONDS;
 
 /** Fewer than two persons never start, promote or loosen anything (W8). */
@@ -58,9 +58,6 @@ export const trustRootSchema = z.strictObject({
 export type TrustRoot = z.infer<typeof trustRootSchema>;
 export type Person = TrustRoot['persons'][number];
 export type PhaseEdge = TrustRoot['edges'][number];
-
-/** Kinds of statement that need a quorum. */
-export type QuorumPredicate = keyof TrustRoot['quorum'];
 
 /**
  * The edges of a new root when the operator names none: in production 90 days, and the floor itself before

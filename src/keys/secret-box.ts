@@ -79,7 +79,7 @@ export function sealBox(key: Uint8Array, secret: Uint8Array, context: JsonValue)
 }
 
 /** @returns the secret, or undefined when key, context or box is another */
-export function openBox(key: Uint8Array, box: Box, context: JsonValue): Uint8Array | undefined {
+function openBox(key: Uint8Array, box: Box, context: JsonValue): Uint8Array | undefined {
   return decrypt(key, fromBase64(box.nonce, 'nonce'), fromBase64(box.ciphertext, 'ciphertext'), context);
 }
 

@@ -43,15 +43,6 @@ export const floorRefusals = defineRefusals('unacceptable', {
   },
 });
 
-type FloorCode = keyof typeof floorRefusals.codes;
-
-/** Refusals that waiting or another try cannot turn: an agent that renews stops at once (RP-31). */
-export const finalRefusalCodes: ReadonlySet<string> = new Set<FloorCode>([
-  'floor-held',
-  'floor-lab-not-accredited',
-  'floor-phase-not-granting',
-]);
-
 /** @returns every floor that the request breaks; none when it may go on to the policy */
 export function judgeFloors(
   state: GovernanceState,
@@ -103,7 +94,7 @@ function judgeModel(state: GovernanceState, facts: ReleaseFacts): readonly Refus
   }
   const refusals: Refusal[] = [];
   const { phase, registration } = model;
-  if (phase === 'sealed' || leaseSecondsOf(state, facts) === undefined) {
+  if (leaseSecondsOf(state, facts) === undefined) {
     refusals.push(
       floorRefusals.refusal('floor-phase-not-granting', {
         field: 'phase',
@@ -124,7 +115,7 @@ function judgeModel(state: GovernanceState, facts: ReleaseFacts): readonly Refus
   return refusals;
 }
 
-/** How long a lease of this model version is now; undefined where none is given. */
+/** How long a lease of this model version is now; undefined where none is given, and always while it is sealed. */
 export function leaseSecondsOf(state: GovernanceState, facts: ReleaseFacts): number | undefined {
   const phase = state.models.get(facts.manifestDigest)?.phase;
   if (phase === undefined || phase === 'sealed') return undefined;

@@ -68,7 +68,7 @@ export interface PolicyAnswer {
 }
 
 /** A release policy that passed all checks. */
-export interface ReleasePolicyProgram {
+interface ReleasePolicyProgram {
   /** Identifiers of its policies, in their order. */
   readonly policies: readonly string[];
   ask(question: PolicyQuestion): PolicyAnswer;
