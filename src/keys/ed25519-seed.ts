@@ -1,6 +1,6 @@
 /** Ed25519 signers from a seed (RFC 8032 section 5.1.5), by the platform's own crypto. */
 
-import { createPrivateKey, createPublicKey, randomBytes, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
 
 import { concatBytes, fromHex } from '../../attestation/core/bytes.ts';
 import type { Ed25519Signer } from '../platform/ed25519.ts';
@@ -12,7 +12,7 @@ const PRIVATE_KEY_PREFIX = fromHex('302e020100300506032b657004220420', 'ed25519.
 
 /** A new seed. Whoever calls zeroes it after its last use. */
 export function newSeed(): Uint8Array {
-  return new Uint8Array(randomBytes(SEED_BYTES));
+  return crypto.getRandomValues(new Uint8Array(SEED_BYTES));
 }
 
 /** @param seed 32 bytes; copied into the platform's key, so the caller can zero it at once */

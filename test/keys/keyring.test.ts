@@ -141,7 +141,7 @@ describe('keyring', () => {
         await writeFile(options.path, bytes);
         expect(await opening(options)).not.toBe('accepted');
       }),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 });
