@@ -19,7 +19,7 @@ export const processRefusals = defineRefusals('environment', {
 });
 
 /** `struct sock_fprog` of `linux/filter.h`: the count of instructions and where they stand. */
-export interface FilterProgram {
+interface FilterProgram {
   readonly len: number;
   readonly filter: Uint8Array;
 }

@@ -45,7 +45,7 @@ export const systemCalls = {
   seccomp: { x64: 317, arm64: 277 },
 } as const satisfies Record<string, SystemCallNumbers>;
 
-export type SystemCall = keyof typeof systemCalls;
+type SystemCall = keyof typeof systemCalls;
 
 /** Refuses a call always, or only when an argument has any of the bits of a mask set (`bits` of its lower half). */
 export interface Denial {

@@ -78,7 +78,7 @@ const policySchema = z.strictObject({
 
 /** The members of a policy file; their meaning stands in docs/spec/guard.md. */
 export type PolicyDocument = z.infer<typeof policySchema>;
-export type PolicyRule = PolicyDocument['rules'][number];
+type PolicyRule = PolicyDocument['rules'][number];
 export type Surface = PolicyRule['surfaces'][number];
 export type Tier = PolicyDocument['taxonomy'][number]['tier'];
 

@@ -70,7 +70,7 @@ export class FakeEngine implements Engine {
   }
 }
 
-export const cancelledError = (): Error =>
+const cancelledError = (): Error =>
   engineRefusals.error('engine-cancelled', { field: 'request', expected: 'an answer', found: 'cancelled' });
 export const deadEngineError = (): Error =>
   engineRefusals.error('engine-ended', { field: 'engine', expected: 'a running process', found: 'SIGSEGV' });

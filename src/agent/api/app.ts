@@ -25,7 +25,7 @@ import {
 import { EventStream } from './event-stream.ts';
 import { answerRefusals, errorAnswer, requestRefusals } from './refusals.ts';
 
-export interface ServedModel {
+interface ServedModel {
   /** As callers name it. */
   readonly id: string;
   readonly ownedBy: string;

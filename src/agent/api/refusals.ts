@@ -45,7 +45,7 @@ export const answerRefusals = defineRefusals('unacceptable', {
 });
 
 /** The body of an error as OpenAI's clients read it. */
-export interface ErrorBody {
+interface ErrorBody {
   readonly error: {
     readonly message: string;
     readonly type: string;

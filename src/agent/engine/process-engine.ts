@@ -45,9 +45,13 @@ interface PendingRequest {
   readonly number: number;
   readonly request: GenerationRequest;
   readonly events: EventQueue<GenerationEvent>;
+  /** What the engine may still send as text of this answer. */
+  charactersLeft: number;
 }
 
 const LAUNCHER = fileURLToPath(new URL('./engine-launch.ts', import.meta.url));
+/** No vocabulary has tokens of more characters on average; an engine that sends more makes up its tokens. */
+const MAX_CHARACTERS_PER_TOKEN = 256;
 /** Of what the engine writes on standard error while it starts. */
 const MAX_START_ERRORS = 2000;
 
@@ -67,10 +71,7 @@ export function startEngine(options: EngineOptions): Promise<Engine> {
  * @throws RefusalError `engine-not-started`
  */
 export async function startEngineProgram(args: readonly string[], options: EngineOptions): Promise<Engine> {
-  const child = spawn(execPath, ['--disable-warning=ExperimentalWarning', ...args], {
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', options.weightsDescriptor],
-    env: {},
-  });
+  const child = spawnEngine(args, options.weightsDescriptor);
   const engine = new ProcessEngine(child, options);
   try {
     await engine.start(options);
@@ -79,6 +80,23 @@ export async function startEngineProgram(args: readonly string[], options: Engin
     await engine.close();
     throw error;
   }
+}
+
+/** @throws RefusalError `engine-not-started` when this machine gives no process, or the descriptor is not open */
+function spawnEngine(args: readonly string[], weightsDescriptor: number): ChildProcess {
+  let found = 'no process';
+  try {
+    const child = spawn(execPath, ['--disable-warning=ExperimentalWarning', ...args], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', weightsDescriptor],
+      env: {},
+    });
+    if (child.pid !== undefined) return child;
+    // Node reports some failures by an event, which must not go unheard.
+    child.on('error', () => undefined);
+  } catch (error) {
+    found = error instanceof Error ? excerpt(error.message) : found;
+  }
+  throw notStarted(found);
 }
 
 class ProcessEngine implements Engine {
@@ -184,7 +202,12 @@ class ProcessEngine implements Engine {
         found: `${this.waiting.length + 1}`,
       });
     }
-    const pending = { number: this.nextNumber, request, events: new EventQueue<GenerationEvent>() };
+    const pending: PendingRequest = {
+      number: this.nextNumber,
+      request,
+      events: new EventQueue<GenerationEvent>(),
+      charactersLeft: MAX_CHARACTERS_PER_TOKEN * request.completionTokens,
+    };
     this.nextNumber += 1;
     this.waiting.push(pending);
     this.sendWaiting();
@@ -250,13 +273,19 @@ class ProcessEngine implements Engine {
       return;
     }
     if (message.kind === 'text') {
-      pending.events.push({ kind: 'text', text: message.text });
+      this.takeText(pending, message.text);
       return;
     }
     this.active.delete(message.request);
     if (message.kind === 'end') pending.events.push(endEvent(message));
     pending.events.end(message.kind === 'end' ? undefined : rejection(message));
     this.sendWaiting();
+  }
+
+  private takeText(pending: PendingRequest, text: string): void {
+    pending.charactersLeft -= text.length;
+    if (pending.charactersLeft < 0) this.breakOff('more text than the answer has tokens');
+    else pending.events.push({ kind: 'text', text });
   }
 
   private settleStart(message: Extract<FromEngine, { kind: 'ready' | 'failed' }>): void {

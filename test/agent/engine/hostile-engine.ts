@@ -28,6 +28,9 @@ const answers: Readonly<Record<string, (request: number) => void>> = {
   stranger: () => send({ kind: 'text', request: 4711, text: 'x' }),
   'late-failure': () => send({ kind: 'failed', detail: 'the prompt was: secret' }),
   'second-start': () => send({ kind: 'ready', contextTokens: 9, ownChatTemplate: false, confinement }),
+  flood: (request) => {
+    for (let i = 0; i < 100; i += 1) send({ kind: 'text', request, text: 'weights '.repeat(1000) });
+  },
   hang: () => undefined,
 };
 

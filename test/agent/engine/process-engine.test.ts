@@ -171,6 +171,10 @@ describe('an engine that does not come up', () => {
     closeSync(descriptor);
   });
 
+  it('is refused for a descriptor that is not open', async () => {
+    expect(await codeOf(startEngine({ ...options, weightsDescriptor: 9999 }))).toBe('engine-not-started');
+  });
+
   it('is refused when it says nothing in time', async () => {
     const start = startEngineProgram([HOSTILE, 'mute'], { ...options, startMilliseconds: 300 });
     expect(await codeOf(start)).toBe('engine-not-started');
@@ -197,15 +201,21 @@ describe('an engine that misbehaves', () => {
     expect(await codeOf(collect(engine.generate(ask('c'), never)))).toBe('engine-ended');
   });
 
-  it.each(['nonsense', 'huge', 'unknown-member', 'logits', 'stranger', 'late-failure', 'second-start'])(
-    'GD-35, GD-38: that sends %s is ended',
-    async (mode) => {
-      engine = await startEngineProgram([HOSTILE, mode], options);
-      expect(await codeOf(collect(engine.generate(ask('a'), never)))).toBe('engine-broke-framing');
-      await engine.ended;
-      expect(() => process.kill(engine?.description.processId ?? 0, 0)).toThrow(/ESRCH/);
-    },
-  );
+  it.each([
+    'nonsense',
+    'huge',
+    'unknown-member',
+    'logits',
+    'stranger',
+    'late-failure',
+    'second-start',
+    'flood',
+  ])('GD-35, GD-38: that sends %s is ended', async (mode) => {
+    engine = await startEngineProgram([HOSTILE, mode], options);
+    expect(await codeOf(collect(engine.generate(ask('a'), never)))).toBe('engine-broke-framing');
+    await engine.ended;
+    expect(() => process.kill(engine?.description.processId ?? 0, 0)).toThrow(/ESRCH/);
+  });
 
   it('GD-38: that hangs gives the caller back at once when cancelled', async () => {
     engine = await startEngineProgram([HOSTILE, 'hang'], options);
