@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 import { X509Certificate } from 'node:crypto';
 
 import { excerpt } from '../../../attestation/core/bytes.ts';
-import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { defineRefusals, RefusalError } from '../../../attestation/core/refusal.ts';
 import { Tpm } from '../tpm/tpm.ts';
 
 export const softwareTpmRefusals = defineRefusals('environment', {
@@ -58,13 +58,35 @@ export async function manufactureSoftwareTpm(
 ): Promise<void> {
   const authority = options.authorityFolder ?? authorityFolderOf(folder);
   const state = stateFolderOf(folder);
-  for (const path of [state, authority]) await mkdir(path, { recursive: true, mode: 0o700 });
-  const configuration = await writeConfiguration(folder, authority);
+  const configuration = await inFolder(folder, async () => {
+    for (const path of [state, authority]) await mkdir(path, { recursive: true, mode: 0o700 });
+    return writeConfiguration(folder, authority);
+  });
   const log = join(folder, 'swtpm_setup.log');
   await runProgram('swtpm_setup', [
     ...['--tpm2', '--tpm-state', state, '--config', configuration, '--logfile', log],
     ...['--createek', '--create-ek-cert', '--pcr-banks', 'sha256', '--lock-nvram'],
   ]);
+}
+
+/** Does work with files of the folder. @throws RefusalError `tpm-simulator-failed` for what the system refuses */
+async function inFolder<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof RefusalError) throw cause;
+    throw softwareTpmRefusals.error(
+      'tpm-simulator-failed',
+      { field: folder, expected: 'a folder to work in', found: errorCode(cause) },
+      { cause },
+    );
+  }
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : 'an error';
 }
 
 function stateFolderOf(folder: string): string {
@@ -272,7 +294,7 @@ async function findFreePorts(): Promise<number | undefined> {
 }
 
 async function launch(folder: string, port: number): Promise<ChildProcess> {
-  const log = await open(join(folder, 'swtpm.log'), 'a', 0o600);
+  const log = await inFolder(folder, () => open(join(folder, 'swtpm.log'), 'a', 0o600));
   try {
     const listening = (at: number): string => `type=tcp,bindaddr=127.0.0.1,port=${at}`;
     const values = [
