@@ -6,7 +6,6 @@
 import { readdirSync } from 'node:fs';
 import koffi from 'koffi';
 
-import { fromUtf8 } from '../../attestation/core/bytes.ts';
 import type { SwtpmEndpoint, TctiAddress } from './tcti-address.ts';
 
 /** Values of <sys/socket.h> and <bits/socket.h> on Linux. */
@@ -39,7 +38,7 @@ function leadsTo(endpoint: SwtpmEndpoint, sockaddr: Uint8Array): boolean {
   if (sockaddr.length < 4) return false;
   const family = view.getUint16(0, true);
   if ('path' in endpoint) {
-    const path = fromUtf8(sockaddr.subarray(2), 'sockaddr').split('\0', 1)[0];
+    const path = Buffer.from(sockaddr.subarray(2)).toString('latin1').split('\0', 1)[0];
     return family === AF_UNIX && (path === endpoint.path || path === `${endpoint.path}.ctrl`);
   }
   const port = view.getUint16(2);

@@ -11,8 +11,8 @@ export const tpmAddressRefusals = defineRefusals('usage', {
 
 export const tpmMachineRefusals = defineRefusals('environment', {
   'tpm-library-missing': {
-    means: 'The TPM stack of the system is not installed.',
-    hint: 'Install it: apt-get install libtss2-tctildr0 (and libtss2-tcti-device0 for a device).',
+    means: 'The TPM stack of the system, or its part for this kind of address, is not installed.',
+    hint: 'Install it: apt-get install libtss2-tctildr0 libtss2-tcti-device0 libtss2-tcti-swtpm0.',
   },
   'tpm-missing': {
     means: 'There is no TPM at the given place.',

@@ -37,7 +37,13 @@ const WAIT_FOR_EVER = -1;
 /** How long a call that was interrupted may take to come back before its context is given up. */
 const INTERRUPT_SECONDS = 2;
 
-/** Base response codes of TSS2 libraries (tss2_common.h); the layer stands in bits 16 to 23. */
+/** Bits of a TSS2 response code that say what happened; those above them say in which layer. */
+const CODE_MASK = 0xffff;
+
+/** What the loader returns when no module for the address is installed. */
+const NOT_SUPPORTED = 0x15;
+
+/** Base response codes of TSS2 libraries (tss2_common.h). */
 const TSS2_CODE_NAMES: Readonly<Record<number, string>> = {
   0x01: 'general failure',
   0x02: 'not implemented',
@@ -52,7 +58,6 @@ const TSS2_CODE_NAMES: Readonly<Record<number, string>> = {
   0x0b: 'bad value',
   0x0c: 'not permitted',
   0x10: 'malformed response',
-  0x15: 'not supported',
 };
 
 type Pointer = bigint;
@@ -85,12 +90,13 @@ export function loadTctiLibrary(): Library {
       finalize: finalize as Library['finalize'],
     };
   } catch (cause) {
-    throw tpmMachineRefusals.error(
-      'tpm-library-missing',
-      { field: LIBRARY, expected: 'the library of the TPM stack', found: 'none that loads' },
-      { cause },
-    );
+    throw missingLibrary(LIBRARY, 'no library that loads', { cause });
   }
+}
+
+function missingLibrary(field: string, found: string, options?: ErrorOptions): RefusalError {
+  const facts = { field, expected: 'the TPM stack with a module for the address', found };
+  return tpmMachineRefusals.error('tpm-library-missing', facts, options);
 }
 
 /** The promise form of a native function, which then runs on a thread of the pool. */
@@ -132,6 +138,7 @@ export class TctiTransport implements TpmTransport {
       return refusal('tpm-timeout', tcti.text, `a connection within ${openSeconds} s`, 'none');
     });
     const pointer = slot[0];
+    if ((code & CODE_MASK) === NOT_SUPPORTED) throw missingLibrary(tcti.text, 'no module for this address');
     if (code !== 0 || pointer === null) {
       throw refusal('tpm-unreachable', tcti.text, 'a TPM that opens', describeTss2Code(code));
     }
@@ -206,7 +213,7 @@ function readContext(pointer: Pointer): Context {
 
 /** The text of a TSS2 response code: its name where known, and the number for a search. */
 function describeTss2Code(code: number): string {
-  return `${TSS2_CODE_NAMES[code & 0xffff] ?? 'an error'} (TSS2 code 0x${code.toString(16)})`;
+  return `${TSS2_CODE_NAMES[code & CODE_MASK] ?? 'an error'} (TSS2 code 0x${code.toString(16)})`;
 }
 
 function refusal(
