@@ -131,8 +131,8 @@ export class ReleaseLog {
    * Checks storage against every known checkpoint, signs a head that was left unsigned, and starts to take entries.
    * The log owns storage from here on and closes it.
    *
-   * @throws RefusalError `log-identity`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, `log-damaged`, `log-storage-failed`, `log-signer-failed`,
-   *   and those of `openCheckpoint` when key or origin are not those of this log
+   * @throws RefusalError `log-identity`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, `log-damaged`,
+   *   `log-storage-failed`, `log-signer-failed`, and those of `openCheckpoint` when the key is not that of this log
    */
   static async start(
     storage: LogStorage,
@@ -144,11 +144,13 @@ export class ReleaseLog {
     if (!trust.keys.some(({ name }) => name === identity.origin)) refuseIdentity(identity);
     const { tree, checkpoint } = await startTree(storage, await keeper.load(), trust);
     const head = { size: tree.size, root: tree.root() };
-    if (checkpoint?.size === head.size) await keeper.save(checkpoint.note);
-    const published =
-      checkpoint?.size === head.size
-        ? new PublishedLog(storage, checkpoint)
-        : await publish(storage, keeper, identity, head);
+    let published: PublishedLog;
+    if (checkpoint?.size === head.size) {
+      await keeper.save(checkpoint.note);
+      published = new PublishedLog(storage, checkpoint);
+    } else {
+      published = await publish(storage, keeper, identity, head);
+    }
     return new ReleaseLog({ storage, keeper, identity, limits, tree, published });
   }
 

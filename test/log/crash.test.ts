@@ -11,6 +11,7 @@ import { openCheckpoint } from '../../src/log/checkpoint.ts';
 import { createReleaseLog, openReleaseLog } from '../../src/log/log-folder.ts';
 import { auditLog } from '../../src/log/reader.ts';
 import { publishedSource } from '../../src/log/sources.ts';
+import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { testSigner } from './test-signer.ts';
 
 const ROUNDS = 10;
@@ -48,6 +49,8 @@ async function appendAndKill(round: number, milliseconds: number): Promise<Answe
   });
   await Promise.race([running, ended]);
   await delay(milliseconds);
+  // Another process: the lock must hold across processes as long as the child lives, and no longer.
+  expect(await refusalCodeAsync(() => openReleaseLog(folder, identity))).toBe('log-locked');
   child.kill('SIGKILL');
   expect(await ended).toBe('SIGKILL');
   // The last line may have been cut; only what was written whole was acknowledged.
@@ -58,7 +61,7 @@ async function appendAndKill(round: number, milliseconds: number): Promise<Answe
 }
 
 describe('kill -9 while appending', () => {
-  it('TL-16, TL-17, TL-23: loses nothing that was acknowledged and signs one root for each size', async () => {
+  it('TL-16, TL-17, TL-19, TL-23: loses nothing that was acknowledged and signs one root for each size', async () => {
     await (await createReleaseLog(folder, identity)).close();
     const acknowledged = new Map<string, string>();
     const rootBySize = new Map<string, string>();

@@ -1,5 +1,5 @@
 module weightgate.dev/interop
 
-go 1.26.8
+go 1.18
 
-require golang.org/x/mod v0.42.0
+require golang.org/x/mod v0.17.0
