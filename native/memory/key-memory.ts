@@ -3,8 +3,9 @@
  * neither another process nor root's debugger reads them; elsewhere they are private, locked and left out of dumps.
  */
 
-import { libc } from './libc.ts';
-import { Mapping } from './mapping.ts';
+import { libc, nativeFunction } from './libc.ts';
+import { Mapping, offHeapBytes } from './mapping.ts';
+import { memoryRefusals } from './refusals.ts';
 
 export class KeyMemory {
   readonly #mapping: Mapping;
@@ -22,15 +23,36 @@ export class KeyMemory {
     return new KeyMemory(isolated ?? Mapping.create(bytes), isolated !== undefined);
   }
 
-  /** Moves a key in: the bytes that were given are overwritten. @throws as `allocate` */
+  /**
+   * Moves a key in: the bytes that were given are overwritten. Whoever makes such bytes gives them a buffer of their
+   * own (`offHeapBytes`), or the collector may have left copies before they came here.
+   *
+   * @throws as `allocate`
+   */
   static take(key: Uint8Array): KeyMemory {
+    const copy = offHeapBytes(key.length);
+    copy.set(key);
+    key.fill(0);
     try {
-      const memory = KeyMemory.allocate(key.length);
-      memory.write(0, key);
+      const memory = KeyMemory.allocate(copy.length);
+      memory.write(0, copy);
       return memory;
     } finally {
-      key.fill(0);
+      copy.fill(0);
     }
+  }
+
+  /** A new random key that was never anywhere else. @throws as `allocate` */
+  static random(bytes: number): KeyMemory {
+    const fillRandom = nativeFunction('int RAND_priv_bytes(void *, int)');
+    const memory = KeyMemory.allocate(bytes);
+    if (fillRandom(memory.address, bytes) === 1) return memory;
+    memory.close();
+    throw memoryRefusals.error('memory-platform', {
+      field: 'memory.random',
+      expected: 'OpenSSL to have random bytes',
+      found: 'a failure',
+    });
   }
 
   get bytes(): number {

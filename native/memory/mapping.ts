@@ -93,7 +93,7 @@ export class Mapping {
 
   /** Copies bytes out; whoever asks for a secret overwrites the copy. @throws as `write` */
   read(offset: number, length: number): Uint8Array<ArrayBuffer> {
-    const target = new Uint8Array(length);
+    const target = offHeapBytes(length);
     libc().copy(target, this.#at(offset, length), length);
     return target;
   }
@@ -138,6 +138,14 @@ export class Mapping {
     }
     return this.address + BigInt(offset);
   }
+}
+
+/**
+ * Zeros that the engine never moves. A small typed array made without its own buffer lives in the JavaScript heap:
+ * the collector and native calls move it and leave the old copy as it was.
+ */
+export function offHeapBytes(length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(length));
 }
 
 /** W5: what cannot be locked is accepted only where there is nothing to swap to. */

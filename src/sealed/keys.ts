@@ -1,9 +1,10 @@
-/** The key schedule of a bundle (docs/spec/sealed-weights.md section 3). Keys go in and out of key memory only. */
+/** The key schedule of a bundle (docs/spec/sealed-weights.md section 3). Keys stay in key memory. */
 
-import { createHash, hkdfSync, randomFillSync } from 'node:crypto';
+import { createHash } from 'node:crypto';
 
 import { equalBytes, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import { encode } from '../../attestation/core/layout.ts';
+import { deriveHkdfSha256 } from '../../native/memory/hkdf.ts';
 import { KeyMemory } from '../../native/memory/key-memory.ts';
 import {
   AEAD_NUMBER,
@@ -19,10 +20,10 @@ import { sealedInauthentic, sealedUsage } from './refusals.ts';
 
 /** A new model key. The caller closes it. @throws RefusalError `memory-*` */
 export function createModelKey(): KeyMemory {
-  return KeyMemory.take(randomFillSync(new Uint8Array(KEY_BYTES)));
+  return KeyMemory.random(KEY_BYTES);
 }
 
-function derive(modelKey: KeyMemory, salt: Uint8Array, info: Uint8Array): Uint8Array {
+function derive(modelKey: KeyMemory, salt: Uint8Array, info: Uint8Array, target: bigint | Uint8Array): void {
   if (modelKey.bytes !== KEY_BYTES) {
     throw sealedUsage.error('sealed-key-length', {
       field: 'modelKey',
@@ -30,13 +31,15 @@ function derive(modelKey: KeyMemory, salt: Uint8Array, info: Uint8Array): Uint8A
       found: `${modelKey.bytes} bytes`,
     });
   }
-  return modelKey.use((key) => new Uint8Array(hkdfSync('sha256', key, salt, info, KEY_BYTES)));
+  deriveHkdfSha256({ key: modelKey.address, keyBytes: KEY_BYTES, salt, info }, target, KEY_BYTES);
 }
 
 /** SW-10. Public: it stands in the manifest. */
 export function deriveKeyCommitment(modelKey: KeyMemory, salt: Uint8Array): Uint8Array {
   const info = encode(commitmentInfoLayout, { label: COMMITMENT_LABEL, aead: AEAD_NUMBER }, 'commitmentInfo');
-  return derive(modelKey, salt, info);
+  const commitment = new Uint8Array(KEY_BYTES);
+  derive(modelKey, salt, info, commitment);
+  return commitment;
 }
 
 /** @throws RefusalError `sealed-key-wrong` */
@@ -62,9 +65,8 @@ export function deriveFileKeys(
 ): KeyMemory {
   const keys = KeyMemory.allocate(files.length * KEY_BYTES);
   for (const [i, file] of files.entries()) {
-    const key = derive(modelKey, salt, fileKeyInfo(file.path, file.bytes));
-    keys.write(i * KEY_BYTES, key);
-    key.fill(0);
+    const target = keys.address + BigInt(i * KEY_BYTES);
+    derive(modelKey, salt, fileKeyInfo(file.path, file.bytes), target);
   }
   return keys;
 }

@@ -170,7 +170,12 @@ export function openManifest(bytes: Uint8Array, trust: ManifestTrust): TrustedMa
     return { ...fromStatement(read), digest, signedBy: [] } as unknown as TrustedManifest;
   }
   const { publicKeys, threshold } = trust.signers;
-  const verified = verifyEnvelope(namedSignatures(envelope, publicKeys), publicKeys, threshold, MANIFEST_PATH);
+  const verified = verifyEnvelope(
+    namedSignatures(envelope, publicKeys),
+    publicKeys,
+    threshold,
+    MANIFEST_PATH,
+  );
   const statement = openStatement(verified, SEALED_BUNDLE_PREDICATE_TYPE, predicateSchema, limits, name);
   return { ...fromStatement(statement), digest, signedBy: verified.signedBy } as unknown as TrustedManifest;
 }

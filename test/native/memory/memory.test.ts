@@ -1,10 +1,11 @@
-import { createCipheriv } from 'node:crypto';
+import { createCipheriv, hkdfSync } from 'node:crypto';
 import { openSync, closeSync, readFileSync, readSync, truncateSync, writeSync } from 'node:fs';
 
 import { describe, expect, it } from 'vitest';
 
 import { Aes256Gcm } from '../../../native/memory/aes-gcm.ts';
 import { availableBytes, requireAvailableMemory } from '../../../native/memory/available.ts';
+import { deriveHkdfSha256 } from '../../../native/memory/hkdf.ts';
 import { KeyMemory } from '../../../native/memory/key-memory.ts';
 import { machineSwaps, Mapping } from '../../../native/memory/mapping.ts';
 import { SecretMemory } from '../../../native/memory/secret-memory.ts';
@@ -122,6 +123,18 @@ describe('memory for keys', () => {
     expect(refusalCode(() => memory.address)).toBe('memory-closed');
   });
 
+  it('random keys differ', () => {
+    const [one, two] = [KeyMemory.random(32), KeyMemory.random(32)];
+    one.use((left) => {
+      two.use((right) => {
+        expect(left).not.toEqual(right);
+        expect(left).not.toEqual(new Uint8Array(32));
+      });
+    });
+    one.close();
+    two.close();
+  });
+
   it('is hidden from every reader of this process where the kernel can do that', () => {
     const memory = KeyMemory.take(new Uint8Array(32).fill(9));
     const reader = openSync('/proc/self/mem', 'r');
@@ -130,6 +143,22 @@ describe('memory for keys', () => {
     else expect(smapsOf(memory.address)).toMatch(/^VmFlags:.* lo( |$)/m);
     closeSync(reader);
     memory.close();
+  });
+});
+
+describe('HKDF-SHA-256 at addresses', () => {
+  it('SW-11: agrees with node:crypto', () => {
+    const key = KeyMemory.take(new Uint8Array(32).fill(3));
+    for (const [salt, info] of [
+      [new Uint8Array(32).fill(1), new Uint8Array(80).fill(2)],
+      [new Uint8Array(1), new Uint8Array(1)],
+    ] as const) {
+      const derived = new Uint8Array(32);
+      deriveHkdfSha256({ key: key.address, keyBytes: 32, salt, info }, derived, 32);
+      const expected = hkdfSync('sha256', new Uint8Array(32).fill(3), salt, info, 32);
+      expect(derived).toEqual(new Uint8Array(expected));
+    }
+    key.close();
   });
 });
 
