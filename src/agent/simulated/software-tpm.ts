@@ -36,6 +36,11 @@ export interface ManufactureOptions {
   readonly authorityFolder?: string;
 }
 
+const SIMULATOR = 'swtpm';
+
+/** Has the kernel end the simulator when the process that started it ends, in whatever way (util-linux). */
+const END_WITH_PARENT = { program: 'setpriv', values: ['--pdeathsig', 'KILL', '--'] } as const;
+
 const PORT_ATTEMPTS = 20;
 const START_LIMIT_MILLISECONDS = 10_000;
 const STOP_LIMIT_MILLISECONDS = 3_000;
@@ -58,6 +63,7 @@ export async function manufactureSoftwareTpm(
 ): Promise<void> {
   const authority = options.authorityFolder ?? authorityFolderOf(folder);
   const state = stateFolderOf(folder);
+  await findProgram(SIMULATOR);
   const configuration = await inFolder(folder, async () => {
     for (const path of [state, authority]) await mkdir(path, { recursive: true, mode: 0o700 });
     return writeConfiguration(folder, authority);
@@ -173,20 +179,16 @@ export async function softwareTpmAnchors(
   );
 }
 
-/** A running software TPM. It listens on the loopback interface only. */
+/** A running software TPM. It listens on the loopback interface only and never outlives this process. */
 export class SoftwareTpm {
   readonly folder: string;
   private child: ChildProcess;
   private port: number;
-  private readonly killOnExit = (): void => {
-    this.child.kill('SIGKILL');
-  };
 
   private constructor(folder: string, child: ChildProcess, port: number) {
     this.folder = folder;
     this.child = child;
     this.port = port;
-    process.on('exit', this.killOnExit);
   }
 
   /**
@@ -219,7 +221,7 @@ export class SoftwareTpm {
 
   /** Switches the machine off in good order and on again: the reset count goes up, the PCRs begin anew. */
   async reset(): Promise<void> {
-    await this.halt();
+    await this.stop();
     const { child, port } = await launchOnFreePort(this.folder, this.port);
     this.child = child;
     this.port = port;
@@ -227,11 +229,6 @@ export class SoftwareTpm {
 
   /** Switches it off in good order and ends the process. */
   async stop(): Promise<void> {
-    process.off('exit', this.killOnExit);
-    await this.halt();
-  }
-
-  private async halt(): Promise<void> {
     // An unclean stop only makes the clock unsafe; the process must end in any case.
     if (isRunning(this.child)) await this.use((tpm) => tpm.shutdown()).catch(() => undefined);
     await endProcess(this.child);
@@ -301,11 +298,14 @@ async function launch(folder: string, port: number): Promise<ChildProcess> {
       ...['socket', '--tpm2', '--tpmstate', `dir=${stateFolderOf(folder)}`, '--flags', 'startup-clear'],
       ...['--server', listening(port), '--ctrl', listening(port + 1)],
     ];
-    const child = spawn('swtpm', values, { env: environment(), stdio: ['ignore', log.fd, log.fd] });
+    const child = spawn(END_WITH_PARENT.program, [...END_WITH_PARENT.values, SIMULATOR, ...values], {
+      env: environment(),
+      stdio: ['ignore', log.fd, log.fd],
+    });
     await once(child, 'spawn');
     return child;
   } catch {
-    throw missingProgram('swtpm');
+    throw missingProgram(END_WITH_PARENT.program);
   } finally {
     await log.close();
   }

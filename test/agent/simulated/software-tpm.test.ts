@@ -132,19 +132,20 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM in software', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('ends with the process that started it', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'weightgate-swtpm-'));
-    await manufactureSoftwareTpm(folder);
-    const module = new URL('../../../src/agent/simulated/software-tpm.ts', import.meta.url).href;
-    const script = `
-      import { SoftwareTpm } from '${module}';
-      const tpm = await SoftwareTpm.start(${JSON.stringify(folder)});
-      process.stdout.write(tpm.address, () => process.exit(7));`;
-    const { output, code } = await runScript(script);
-    expect(code).toBe(7);
-    expect(await refusalCodeAsync(() => Tpm.open(output))).toBe('tpm-unreachable');
-    await rm(folder, { recursive: true });
-  });
+  it.each(['process.exit(7)', "process.kill(process.pid, 'SIGKILL')"])(
+    'TA-18: ends with the process that started it, by %s',
+    async (ending) => {
+      await simulator.tpm.stop();
+      const module = new URL('../../../src/agent/simulated/software-tpm.ts', import.meta.url).href;
+      const script = `
+        import { SoftwareTpm } from '${module}';
+        const tpm = await SoftwareTpm.start(${JSON.stringify(simulator.folder)});
+        process.stdout.write(tpm.address, () => ${ending});`;
+      const { output } = await runScript(script);
+      expect(output).toMatch(/^swtpm:/);
+      expect(await refusalCodeAsync(() => Tpm.open(output))).toBe('tpm-unreachable');
+    },
+  );
 
   it('TA-5: a process can exit while the simulator is suspended', async () => {
     const suspended = await startTestTpm();
