@@ -95,7 +95,7 @@ function refuseValue(path: string, expected: string, found: string): never {
   throw layoutRefusals.error('layout-value', { field: path, expected, found });
 }
 
-export type ByteOrder = 'big-endian' | 'little-endian';
+type ByteOrder = 'big-endian' | 'little-endian';
 
 /** What an unsigned integer may be; without any constraint all values of its width are allowed. */
 export interface IntegerConstraint<V extends number | bigint> {

@@ -126,13 +126,3 @@ function readEcKey(algorithm: DerReader, reader: DerReader, path: string): Publi
 export function uncompressedPoint(key: EcPublicKey): Uint8Array<ArrayBuffer> {
   return concatBytes(Uint8Array.of(4), key.x, key.y);
 }
-
-/** Whether two keys are the same; both have one form for each key. */
-export function isSamePublicKey(left: PublicKey, right: PublicKey): boolean {
-  if (left.type === 'rsa') return right.type === 'rsa' && toHex(left.modulus) === toHex(right.modulus);
-  return (
-    right.type === 'ec' &&
-    left.curve === right.curve &&
-    toHex(uncompressedPoint(left)) === toHex(uncompressedPoint(right))
-  );
-}

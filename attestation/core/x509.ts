@@ -36,7 +36,7 @@ export const certificateRefusals = defineRefusals('malformed', {
   },
 });
 
-export interface Extension {
+interface Extension {
   readonly isCritical: boolean;
   readonly value: Uint8Array;
 }

@@ -3,6 +3,7 @@
  * policy and reference values. All three are logged or published, so that a decision can be derived again (W10).
  */
 
+import { toHex } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
 import {
   booleanShape,
@@ -70,6 +71,18 @@ export type TpmEnrolmentRecord = ReturnType<typeof recordShape>;
 /** @throws RefusalError `shape-*` */
 export function readEnrolmentRecord(value: JsonValue): TpmEnrolmentRecord {
   return recordShape(value, 'enrolment');
+}
+
+/** Writes what {@link readEnrolmentRecord} reads. */
+export function writeEnrolmentRecord(record: TpmEnrolmentRecord): JsonValue {
+  return {
+    ...record,
+    akName: toHex(record.akName),
+    ekName: toHex(record.ekName),
+    ekPublicDigest: toHex(record.ekPublicDigest),
+    ekCertificateDigest: toHex(record.ekCertificateDigest),
+    anchorDigest: toHex(record.anchorDigest),
+  };
 }
 
 const policyShape = objectShape({

@@ -3,14 +3,16 @@
  * certificate and an attestation key's public area to the record that later evidence is checked against.
  */
 
-import { toHex } from '../core/bytes.ts';
+import { fromHex, toHex } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
 import { judge } from '../core/verdict.ts';
 import type { Verdict } from '../core/verdict.ts';
 import type { Trusted } from '../core/trusted.ts';
 import { attestationKeyIdentity, checkAttestationKey } from './attestation-key.ts';
+import type { TpmClaims } from './claims.ts';
 import type { EndorsementPublicArea } from './credential.ts';
 import type { EndorsementClaims } from './endorsement-certificate.ts';
+import { readEnrolmentRecord, writeEnrolmentRecord } from './documents.ts';
 import { decodePublicArea } from './layout.ts';
 import { computeName } from './name.ts';
 import { endorsementPublicArea, usualEndorsementTemplate } from './templates.ts';
@@ -48,17 +50,30 @@ export function enrolmentRecord(
   attestationKey: Trusted<AttestationKeyClaims>,
   endorsement: Trusted<EndorsementClaims>,
 ): JsonValue {
-  return {
+  return writeEnrolmentRecord({
     version: 1,
     class: 'tpm',
     lab,
-    akName: toHex(attestationKey.name),
-    ekName: toHex(computeName(certifiedEndorsementKey(endorsement))),
-    ekPublicDigest: endorsement.publicKeyDigest,
-    ekCertificateDigest: endorsement.certificateDigest,
-    anchorDigest: endorsement.anchorDigest,
+    akName: attestationKey.name,
+    ekName: computeName(certifiedEndorsementKey(endorsement)),
+    ekPublicDigest: fromHex(endorsement.publicKeyDigest, 'ekPublicDigest'),
+    ekCertificateDigest: fromHex(endorsement.certificateDigest, 'ekCertificateDigest'),
+    anchorDigest: fromHex(endorsement.anchorDigest, 'anchorDigest'),
     manufacturer: endorsement.manufacturer,
     model: endorsement.model,
     lastSeen: null,
-  };
+  });
+}
+
+/**
+ * The record after evidence was accepted: it remembers the clock, so that an older state of the TPM is recognised.
+ *
+ * @throws RefusalError `shape-*` if it is no enrolment record
+ */
+export function withLastSeen(record: JsonValue, claims: Trusted<TpmClaims>): JsonValue {
+  const { clock, resetCount, restartCount } = claims;
+  return writeEnrolmentRecord({
+    ...readEnrolmentRecord(record),
+    lastSeen: { clock, resetCount, restartCount },
+  });
 }

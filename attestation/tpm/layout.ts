@@ -105,11 +105,11 @@ const hashAlgorithm = u16({
 /** TPM2B_DIGEST, also TPM2B_NONCE and TPM2B_AUTH: no digest is longer than that of SHA-512. */
 export const digestSized: Layout<Uint8Array> = sizedBytes(u16({ max: 64 }));
 
-/** TPM2B_DATA and TPM2B_NAME: a hash algorithm and a digest at most. */
+/** TPM2B_DATA: as long as a hash algorithm and a digest at most. */
 export const dataSized: Layout<Uint8Array> = sizedBytes(u16({ max: 66 }));
 
-/** TPM2B_NAME. */
-export const nameSized: Layout<Uint8Array> = dataSized;
+/** TPM2B_NAME: a hash algorithm and a digest, or a handle of four bytes. */
+export const nameSized: Layout<Uint8Array> = sizedBytes(u16({ max: 66 }));
 
 /** TPM2B_PUBLIC_KEY_RSA: a modulus, a signature or a ciphertext of up to 4096 bits. */
 const rsaBytesSized = sizedBytes(u16({ max: 512 }));
@@ -118,7 +118,7 @@ const rsaBytesSized = sizedBytes(u16({ max: 512 }));
 const eccBytesSized = sizedBytes(u16({ max: 66 }));
 
 /** TPMS_PCR_SELECTION. Bit `p % 8` of byte `p / 8` stands for PCR p; on PC clients there are 24 of them. */
-export const pcrSelection = structure({
+const pcrSelection = structure({
   hash: hashAlgorithm,
   select: sizedBytes(u8({ oneOf: [3] })),
 });
@@ -128,7 +128,7 @@ export const pcrSelectionList = counted(u32({ max: 16 }), pcrSelection);
 export type PcrSelectionList = ValueOf<typeof pcrSelectionList>;
 
 /** TPMT_SYM_DEF_OBJECT. `mode` is that of the object: `cfb` for all storage keys. */
-export const symmetricDefinition = variants('algorithm', u16(), {
+const symmetricDefinition = variants('algorithm', u16(), {
   [Algorithm.aes]: { keyBits: u16({ oneOf: [128, 192, 256] }), mode: u16() },
   [Algorithm.sm4]: { keyBits: u16({ oneOf: [128] }), mode: u16() },
   [Algorithm.camellia]: { keyBits: u16({ oneOf: [128, 192, 256] }), mode: u16() },
@@ -136,7 +136,7 @@ export const symmetricDefinition = variants('algorithm', u16(), {
 });
 
 /** TPMT_RSA_SCHEME. */
-export const rsaScheme = variants('algorithm', u16(), {
+const rsaScheme = variants('algorithm', u16(), {
   [Algorithm.null]: {},
   [Algorithm.rsaes]: {},
   [Algorithm.rsassa]: { hash: hashAlgorithm },
@@ -145,7 +145,7 @@ export const rsaScheme = variants('algorithm', u16(), {
 });
 
 /** TPMT_ECC_SCHEME. */
-export const eccScheme = variants('algorithm', u16(), {
+const eccScheme = variants('algorithm', u16(), {
   [Algorithm.null]: {},
   [Algorithm.ecdsa]: { hash: hashAlgorithm },
   [Algorithm.ecdh]: { hash: hashAlgorithm },
@@ -156,7 +156,7 @@ export const eccScheme = variants('algorithm', u16(), {
 });
 
 /** TPMT_KDF_SCHEME. */
-export const kdfScheme = variants('algorithm', u16(), {
+const kdfScheme = variants('algorithm', u16(), {
   [Algorithm.null]: {},
   [Algorithm.mgf1]: { hash: hashAlgorithm },
   [Algorithm.kdf1Sp80056a]: { hash: hashAlgorithm },
@@ -165,13 +165,13 @@ export const kdfScheme = variants('algorithm', u16(), {
 });
 
 /** TPMT_KEYEDHASH_SCHEME, without the XOR obfuscation that no key of ours uses. */
-export const keyedHashScheme = variants('algorithm', u16(), {
+const keyedHashScheme = variants('algorithm', u16(), {
   [Algorithm.null]: {},
   [Algorithm.hmac]: { hash: hashAlgorithm },
 });
 
 /** TPMS_RSA_PARMS. `exponent` 0 stands for 65537. */
-export const rsaParameters = structure({
+const rsaParameters = structure({
   symmetric: symmetricDefinition,
   scheme: rsaScheme,
   keyBits: u16({ oneOf: [1024, 2048, 3072, 4096] }),
@@ -179,7 +179,7 @@ export const rsaParameters = structure({
 });
 
 /** TPMS_ECC_PARMS. */
-export const eccParameters = structure({
+const eccParameters = structure({
   symmetric: symmetricDefinition,
   scheme: eccScheme,
   curve: u16({ oneOf: [Curve.p256, Curve.p384, Curve.p521] }),
@@ -188,7 +188,6 @@ export const eccParameters = structure({
 
 /** TPMS_ECC_POINT. */
 export const eccPoint = structure({ x: eccBytesSized, y: eccBytesSized });
-export type EccPoint = ValueOf<typeof eccPoint>;
 
 const publicAreaHead = {
   nameAlgorithm: hashAlgorithm,
@@ -226,13 +225,13 @@ export const clockInfo = structure({
 });
 
 /** TPMS_QUOTE_INFO. */
-export const quoteInfo = structure({ pcrSelect: pcrSelectionList, pcrDigest: digestSized });
+const quoteInfo = structure({ pcrSelect: pcrSelectionList, pcrDigest: digestSized });
 
 /** TPMS_CERTIFY_INFO. */
-export const certifyInfo = structure({ name: nameSized, qualifiedName: nameSized });
+const certifyInfo = structure({ name: nameSized, qualifiedName: nameSized });
 
 /** TPMS_CREATION_INFO. */
-export const creationInfo = structure({ objectName: nameSized, creationHash: digestSized });
+const creationInfo = structure({ objectName: nameSized, creationHash: digestSized });
 
 const attestedLayouts = new Map<unknown, Layout<Attested>>([
   [AttestType.quote, quoteInfo],
@@ -273,7 +272,7 @@ export interface CertifyAttest extends AttestHead {
   readonly type: typeof AttestType.certify;
   readonly attested: CertifyInfo;
 }
-export interface CreationAttest extends AttestHead {
+interface CreationAttest extends AttestHead {
   readonly type: typeof AttestType.creation;
   readonly attested: CreationInfo;
 }

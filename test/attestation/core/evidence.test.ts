@@ -10,7 +10,8 @@ import { encodeEvidence, parseEvidence, verifyEvidence } from '../../../attestat
 import type { EvidenceInputs } from '../../../attestation/core/evidence.ts';
 import { objectShape, textShape } from '../../../attestation/core/json-shape.ts';
 import { isTrusted } from '../../../attestation/core/trusted.ts';
-import { Checklist, defineChecks, judge } from '../../../attestation/core/verdict.ts';
+import { defineChecks, judge } from '../../../attestation/core/verdict.ts';
+import type { Checklist } from '../../../attestation/core/verdict.ts';
 import { refusalCode } from '../../support/refusal-code.ts';
 
 const checks = defineChecks('inauthentic', {
@@ -29,7 +30,7 @@ const shown: AnyDeviceClass = {
   parse: shape,
   identify: (evidence) => sha256(toUtf8((evidence as { readonly name: string }).name)),
   verify: (evidence, inputs: DeviceInputs) =>
-    judge((checklist) => {
+    judge((checklist: Checklist) => {
       const { name, value } = evidence as { readonly name: string; readonly value: string };
       const expected = toHex(inputs.expectedDeviceValue);
       checklist.demand(checks, 'test-device-value', value === expected, {

@@ -8,6 +8,7 @@ import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { encode } from '../../../attestation/core/layout.ts';
 import { isTrusted } from '../../../attestation/core/trusted.ts';
 import { RefusalError } from '../../../attestation/core/refusal.ts';
+import { withLastSeen } from '../../../attestation/tpm/enrolment.ts';
 import { tpmDeviceClass } from '../../../attestation/tpm/device-class.ts';
 import { Algorithm, attest, AttestType } from '../../../attestation/tpm/layout.ts';
 import type { CertifyAttest } from '../../../attestation/tpm/layout.ts';
@@ -271,6 +272,17 @@ describe('appraisal', () => {
     expect(await codes(good, seen('5000', 7, 1))).toEqual(['accepted']);
     expect(await codes(good, seen('9999', 7, 0))).toEqual(['accepted']);
     expect(await codes(good, seen('9999', 6, 9))).toEqual(['accepted']);
+  });
+
+  it('EV-17, EV-28: remembers the clock of accepted evidence', async () => {
+    const verdict = await tpmDeviceClass.verify(tpmDeviceClass.parse(good, 'evidence'), machine.inputs);
+    if (verdict.outcome !== 'accepted') throw new Error('refused');
+    const enrolment = withLastSeen(machine.inputs.enrolment!, verdict.claims);
+    expect(enrolment).toEqual(record({ lastSeen: { clock: '5000', resetCount: 7, restartCount: 1 } }));
+    expect(await codes(good, { enrolment })).toEqual(['accepted']);
+    const { clockInfo } = machine.quote();
+    const older = await machine.evidence(machine.quote({ clockInfo: { ...clockInfo, clock: 4999n } }));
+    expect(await codes(older, { enrolment })).toEqual(['tpm-clock-rollback']);
   });
 
   it('EV-29: refuses an unsafe clock unless the policy allows it', async () => {
