@@ -1,6 +1,8 @@
 /** A key-release server in this process, with a lab, a model in phase research and a TPM that may be enrolled. */
 
-import { writeFile } from 'node:fs/promises';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { cp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { onTestFinished } from 'vitest';
@@ -70,6 +72,8 @@ export function newHome(path: string, clock: Clock, changes: Partial<NewHome> = 
 /** Anything that can stand between a home and the server that runs on it, to break it on purpose. */
 export type HomeChange = (home: ServerHome) => ServerHome | Promise<ServerHome>;
 
+let readyHome: Promise<{ readonly path: string; readonly identity: HomeIdentity }> | undefined;
+
 export class TestServer {
   readonly path: string;
   readonly clock: TestClock;
@@ -93,29 +97,60 @@ export class TestServer {
     const identity = await createServerHome(newHome(path, clock));
     const tpm = await makeEnrollableTpm();
     await writeFile(join(path, 'anchors/simulated/tpm/vendor.pem'), tpm.vendorCertificate);
+    return await TestServer.run(path, clock, identity, tpm);
+  }
+
+  /** A server that grants: everything stated, the model key stored, the TPM not yet enrolled. */
+  static async createReady(): Promise<TestServer> {
+    readyHome ??= TestServer.prepare();
+    const ready = await readyHome;
+    const path = join(await temporaryFolder(), 'home');
+    await cp(ready.path, path, { recursive: true });
+    return await TestServer.run(path, new TestClock(), ready.identity, await makeEnrollableTpm());
+  }
+
+  private static async run(
+    path: string,
+    clock: TestClock,
+    identity: HomeIdentity,
+    tpm: EnrollableTpm,
+  ): Promise<TestServer> {
     const server = new TestServer(path, clock, identity, tpm);
     await server.start();
     onTestFinished(() => server.stop());
     return server;
   }
 
-  /** A server that grants: everything stated, the model key stored, the TPM not yet enrolled. */
-  static async createReady(): Promise<TestServer> {
-    const server = await TestServer.create();
-    const { accreditation, model, releasePolicy, toResearch, referenceValues } = examplePredicates;
-    const { software, endorsementKeyDigest } = server.tpm;
-    const machines = [{ name: 'rack-1', endorsementKeyDigest }];
-    const endsAt = server.clock.start + 1_000_000;
-    await server.state('lab-accreditation/v1', { ...accreditation, machines, endsAt });
-    await server.state('model-version/v1', model);
-    await server.state('release-policy/v1', { ...releasePolicy, tpm: { bank: 'sha256', pcrs: [...PCRS] } });
-    await server.state('reference-values/v1', {
-      ...referenceValues,
-      values: software.inputs.referenceValues[0],
+  /** Making keys and stretching passphrases is slow: all tests of a file begin with copies of one home. */
+  private static async prepare(): Promise<{ readonly path: string; readonly identity: HomeIdentity }> {
+    const folder = mkdtempSync(join(tmpdir(), 'weightgate-ready-'));
+    process.once('exit', () => {
+      rmSync(folder, { recursive: true, force: true });
     });
-    await server.state('promotion/v1', toResearch);
+    const path = join(folder, 'home');
+    const clock = new TestClock();
+    const identity = await createServerHome(newHome(path, clock));
+    const tpm = await makeEnrollableTpm();
+    await writeFile(join(path, 'anchors/simulated/tpm/vendor.pem'), tpm.vendorCertificate);
+    const server = new TestServer(path, clock, identity, tpm);
+    await server.start();
+    await server.stateAll();
     await server.home.modelKeys.put(manifestDigest, MODEL_KEY);
-    return server;
+    await server.stop();
+    return { path, identity };
+  }
+
+  private async stateAll(): Promise<void> {
+    const { accreditation, model, releasePolicy, toResearch, referenceValues } = examplePredicates;
+    const { software, endorsementKeyDigest } = this.tpm;
+    const machines = [{ name: 'rack-1', endorsementKeyDigest }];
+    const endsAt = this.clock.start + 1_000_000;
+    await this.state('lab-accreditation/v1', { ...accreditation, machines, endsAt });
+    await this.state('model-version/v1', model);
+    await this.state('release-policy/v1', { ...releasePolicy, tpm: { bank: 'sha256', pcrs: [...PCRS] } });
+    const [values] = software.inputs.referenceValues;
+    await this.state('reference-values/v1', { ...referenceValues, values });
+    await this.state('promotion/v1', toResearch);
   }
 
   async start(change: HomeChange = (home) => home): Promise<void> {
