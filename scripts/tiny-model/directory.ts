@@ -14,6 +14,8 @@ export interface ModelDirectoryOptions {
   readonly directory: string;
   readonly corpus?: string;
   readonly seed?: string;
+  /** Ends the writing early; no part of a file remains. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -22,12 +24,12 @@ export interface ModelDirectoryOptions {
  * @throws RefusalError `tiny-model-corpus-malformed`, `tiny-model-corpus-size`, `tiny-model-file`
  */
 export async function generateModelDirectory(options: ModelDirectoryOptions): Promise<ModelSummary> {
-  const { directory, corpus = DEFAULT_CORPUS, seed } = options;
+  const { directory, corpus = DEFAULT_CORPUS, seed, signal } = options;
   const model = constructModel(await readText(corpus), seed);
   await mkdir(directory, { recursive: true }).catch((cause: unknown) => refuseFile(directory, cause));
-  await writeTinyModel(model, join(directory, 'model.gguf'));
+  await writeTinyModel(model, join(directory, 'model.gguf'), signal);
   for (const [name, bytes] of Object.entries(smallFiles(model))) {
-    await writePieces(join(directory, name), [bytes]);
+    await writePieces(join(directory, name), [bytes], signal);
   }
   return summarize(model.tensors);
 }

@@ -32,6 +32,8 @@ export interface TinyModelOptions {
   readonly corpus?: string;
   /** Another seed gives other bytes of the same quality; the same one always gives the same bytes. */
   readonly seed?: string;
+  /** Ends the writing early; no part of a file remains. */
+  readonly signal?: AbortSignal;
 }
 
 /** A model before it is written. */
@@ -49,7 +51,7 @@ export interface TinyModel {
  */
 export async function generateTinyModel(options: TinyModelOptions): Promise<ModelSummary> {
   const model = constructModel(await readText(options.corpus ?? DEFAULT_CORPUS), options.seed);
-  await writeTinyModel(model, options.out);
+  await writeTinyModel(model, options.out, options.signal);
   return summarize(model.tensors);
 }
 
@@ -104,7 +106,7 @@ function sequencesOf(passages: readonly Passage[], vocabulary: Vocabulary): read
 }
 
 /** @throws RefusalError `tiny-model-file` */
-export async function writeTinyModel(model: TinyModel, path: string): Promise<void> {
+export async function writeTinyModel(model: TinyModel, path: string, signal?: AbortSignal): Promise<void> {
   const shape = {
     name: 'Weightgate tiny model',
     layers: 1,
@@ -115,5 +117,5 @@ export async function writeTinyModel(model: TinyModel, path: string): Promise<vo
     ropeBase: ROPE_BASE,
   };
   const metadata = modelMetadata(shape, model.vocabulary.tokens);
-  await writePieces(path, ggufPieces(metadata, model.tensors, tensorPieces));
+  await writePieces(path, ggufPieces(metadata, model.tensors, tensorPieces), signal);
 }

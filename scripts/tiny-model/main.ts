@@ -47,9 +47,21 @@ const command = new Command('tiny-model')
   .option('--parameters <number>', 'size of a model with random weights', parseCount)
   .exitOverride();
 
+const INTERRUPTED = 130;
+const interruption = new AbortController();
+// Only the first interrupt is handled: a second one ends the process as usual.
+process.once('SIGINT', () => {
+  interruption.abort();
+});
+
 async function generate(options: Options): Promise<ModelSummary> {
   const { out, directory, corpus, seed, random, parameters } = options;
-  const source = { ...(corpus === undefined ? {} : { corpus }), ...(seed === undefined ? {} : { seed }) };
+  const { signal } = interruption;
+  const source = {
+    signal,
+    ...(corpus === undefined ? {} : { corpus }),
+    ...(seed === undefined ? {} : { seed }),
+  };
   if (directory !== undefined) return generateModelDirectory({ directory, ...source });
   if (out === undefined) return refuseUsage('--out', '--out FILE or --directory FOLDER');
   if ((random === true) !== (parameters !== undefined)) {
@@ -57,7 +69,7 @@ async function generate(options: Options): Promise<ModelSummary> {
   }
   if (parameters === undefined) return generateTinyModel({ out, ...source });
   const { tokens } = await readVocabulary(corpus);
-  return generateRandomModel({ out, parameters, seed: seed ?? DEFAULT_SEED, tokens });
+  return generateRandomModel({ out, parameters, seed: seed ?? DEFAULT_SEED, tokens, signal });
 }
 
 function refuseUsage(field: string, expected: string): never {
@@ -65,6 +77,7 @@ function refuseUsage(field: string, expected: string): never {
 }
 
 function exitCodeOf(error: unknown): number {
+  if (interruption.signal.aborted) return INTERRUPTED;
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
   if (!(error instanceof RefusalError)) throw error;
   process.stderr.write(`${error.message}\n${error.refusal.hint}\n`);

@@ -24,6 +24,8 @@ export interface RandomModelOptions {
   readonly parameters: number;
   readonly seed: string;
   readonly tokens: readonly Token[];
+  /** Ends the writing early; no part of a file remains. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -35,7 +37,8 @@ export async function generateRandomModel(options: RandomModelOptions): Promise<
   const shape = shapeFor(options.parameters, options.tokens.length);
   const tensors = tensorsOf(shape, options.tokens.length);
   const data = (tensor: TensorShape): Iterable<Uint8Array> => randomPieces(tensor, options.seed);
-  await writePieces(options.out, ggufPieces(modelMetadata(shape, options.tokens), tensors, data));
+  const pieces = ggufPieces(modelMetadata(shape, options.tokens), tensors, data);
+  await writePieces(options.out, pieces, options.signal);
   return summarize(tensors);
 }
 

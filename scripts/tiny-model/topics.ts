@@ -9,7 +9,7 @@ import { SPACE, SPECIAL, TOKEN_TYPE, type Vocabulary } from './tokenizer.ts';
 export interface TokenTopic {
   /** Passage to the share of the token's weight that is there; the shares add up to one, or to zero. */
   readonly shares: ReadonlyMap<number, number>;
-  /** Logarithm of all passages over those that the token speaks for; 0 says nothing at all. */
+  /** Logarithm of all passages over those that the token speaks for: 0 for all alike. */
   readonly salience: number;
 }
 
@@ -25,7 +25,8 @@ const SHORT_WORD = 3;
 const UNKNOWN_SALIENCE = 2;
 /** A word that no question asks about says less, so that an answer does not drown the next question. */
 const MENTIONED_SALIENCE = 2.5;
-const SILENT: TokenTopic = { shares: new Map(), salience: 0 };
+/** A token without a topic must not dilute those that have one. */
+const SILENT: TokenTopic = { shares: new Map(), salience: -4 };
 
 /** The topic of each token of the vocabulary, at the token's identifier. */
 export function deriveTopics(passages: readonly Passage[], vocabulary: Vocabulary): readonly TokenTopic[] {
@@ -65,7 +66,8 @@ function weighStems(
     weights.set(stem, of);
   };
   for (const [index, passage] of passages.entries()) {
-    if (passage.questions.includes(ANYTHING_ELSE)) continue;
+    // Nobody asks for a paragraph, and the answer about unknown things has no words of its own.
+    if (passage.questions.length === 0 || passage.questions.includes(ANYTHING_ELSE)) continue;
     for (const [stem, part] of partsOfQuestions(passage.questions.map(stemsIn), rarity))
       add(stem, index, part);
     for (const stem of stemsIn(passage.text)) add(stem, index, TEXT_WEIGHT);

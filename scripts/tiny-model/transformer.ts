@@ -22,7 +22,7 @@ import type { TokenTopic } from './topics.ts';
 
 const CODE_WIDTH = 128;
 export const HEADS = 4;
-export const HEAD_WIDTH = 192;
+const HEAD_WIDTH = 192;
 export const WIDTH = HEADS * HEAD_WIDTH;
 export const ROPE_BASE = 10_000;
 export const CONTEXT_TOKENS = 4096;
@@ -54,7 +54,7 @@ const PREVIOUS_TOKEN_LOGIT = 24;
 const SALIENCE_POWER = 1.2;
 /** Weight of a token in the topic falls with this power of its distance, beyond RECENT_TOKENS. */
 const RECENCY_POWER = 5;
-const RECENT_TOKENS = 10;
+const RECENT_TOKENS = 7;
 
 /** Adds a tensor's values of one row to a row of zeros. */
 type FillRow = (row: Float32Array, index: number) => void;

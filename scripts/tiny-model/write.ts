@@ -52,22 +52,30 @@ export async function readText(path: string): Promise<string> {
 /**
  * Writes the pieces of a file in their order. A piece may be reused after it was taken.
  *
- * @throws RefusalError `tiny-model-file`
+ * @throws RefusalError `tiny-model-file`; the signal's reason, when it aborts. Nothing of the file remains then.
  */
-export async function writePieces(path: string, pieces: Iterable<Uint8Array>): Promise<void> {
+export async function writePieces(
+  path: string,
+  pieces: Iterable<Uint8Array>,
+  signal?: AbortSignal,
+): Promise<void> {
   const partial = `${path}.partial-${process.pid}`;
   try {
     const file = await open(partial, 'wx', 0o644);
-    await writeAll(file, pieces).finally(() => file.close());
+    await writeAll(file, pieces, signal).finally(() => file.close());
     await rename(partial, path);
   } catch (cause) {
     await rm(partial, { force: true });
+    signal?.throwIfAborted();
     refuseFile(path, cause);
   }
 }
 
-async function writeAll(file: FileHandle, pieces: Iterable<Uint8Array>): Promise<void> {
-  for (const piece of pieces) await file.writeFile(piece);
+async function writeAll(file: FileHandle, pieces: Iterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+  for (const piece of pieces) {
+    signal?.throwIfAborted();
+    await file.writeFile(piece);
+  }
 }
 
 /** The pieces of a GGUF file with these tensors. `data` gives the bytes of each without its padding. */

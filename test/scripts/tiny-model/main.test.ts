@@ -1,10 +1,11 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 const MAIN = fileURLToPath(new URL('../../../scripts/tiny-model/main.ts', import.meta.url));
 let folder: string;
@@ -36,6 +37,17 @@ describe('the command', () => {
     expect(code).toBe(0);
     expect(output).toMatch(/^random\.gguf: \d+ parameters, \d+\.\d MB\n$/);
     expect((await stat(join(folder, 'random.gguf'))).size).toBeGreaterThan(1_500_000);
+  });
+
+  it('exits 130 when it is interrupted and leaves no file', async () => {
+    const before = await readdir(folder);
+    const size = ['--random', '--parameters', '20000000000'];
+    const child = spawn(process.execPath, [MAIN, '--out', 'large.gguf', ...size], { cwd: folder });
+    const ended = once(child, 'exit');
+    await vi.waitUntil(async () => (await readdir(folder)).length > before.length, { timeout: 20_000 });
+    child.kill('SIGINT');
+    expect(await ended).toEqual([130, null]);
+    expect(await readdir(folder)).toEqual(before);
   });
 
   it.each([
