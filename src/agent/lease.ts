@@ -17,6 +17,10 @@ export const leaseRefusals = defineRefusals('unacceptable', {
     means: 'The lease of the model has ended and was not renewed.',
     hint: 'See why the renewal failed in the lines before; start the agent again once that is mended.',
   },
+  'lease-engine-gone': {
+    means: 'The engine ended while its lease was held, so nothing is left to serve.',
+    hint: 'Look in the log for what ended it; then start the agent again.',
+  },
 });
 
 /** A lease and the moment from which its length counts. */

@@ -25,3 +25,14 @@ export async function withInterruption<T>(run: (signal: AbortSignal) => Promise<
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }
+
+/** Waits until a signal aborts. */
+export function untilAborted(signal: AbortSignal): Promise<undefined> {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const settle = (): void => {
+    resolve(undefined);
+  };
+  if (signal.aborted) settle();
+  else signal.addEventListener('abort', settle, { once: true });
+  return promise;
+}

@@ -24,11 +24,29 @@ export function parsePositiveInteger(text: string): number {
   return Number(text);
 }
 
-/** `name=value`, for example `alice=alice.key`. */
-export function parsePair(text: string): { readonly name: string; readonly value: string } {
+export interface Pair {
+  readonly name: string;
+  readonly value: string;
+}
+
+function parsePair(text: string): Pair {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('It must be name=value.');
   return { name: text.slice(0, at), value: text.slice(at + 1) };
+}
+
+/** The same for options of the form `name=value`. @throws InvalidArgumentError */
+export function collectPairs(text: string, earlier: readonly Pair[] = []): readonly Pair[] {
+  return [...earlier, parsePair(text)];
+}
+
+/** `host:port`, with an IPv6 address in brackets. */
+export function parseListen(text: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) throw new InvalidArgumentError('It must be host:port.');
+  return { host, port };
 }
 
 /** Runs work with a connection to the server of a profile and closes it. */

@@ -3,7 +3,14 @@ import type { Command } from 'commander';
 import { toBase64 } from '../../../attestation/core/bytes.ts';
 import { readSigningKeyIdentity } from '../../keys/signing-key.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { collect, parsePair, parsePositiveInteger, passphraseOption, profileOption } from '../options.ts';
+import {
+  collect,
+  collectPairs,
+  type Pair,
+  parsePositiveInteger,
+  passphraseOption,
+  profileOption,
+} from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface AccreditOptions extends SigningOptions {
@@ -11,7 +18,7 @@ interface AccreditOptions extends SigningOptions {
   readonly organisation: string;
   readonly jurisdiction: string;
   readonly labKey: readonly string[];
-  readonly machine: readonly { readonly name: string; readonly value: string }[];
+  readonly machine: readonly Pair[];
   readonly days: number;
 }
 
@@ -36,7 +43,7 @@ export function registerLab(program: Command): void {
     .option(
       '--machine <name=digest>',
       'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
-      (text: string, earlier: readonly ReturnType<typeof parsePair>[]) => [...earlier, parsePair(text)],
+      collectPairs,
       [],
     )
     .option('--days <number>', 'how long the accreditation lasts', parsePositiveInteger, 365)

@@ -1,0 +1,237 @@
+/**
+ * The agent: from a sealed bundle and a TPM to a model that answers, and back to nothing when its lease ends. This file
+ * is the order of things; what each step checks stands where the step does.
+ */
+
+import { availableParallelism } from 'node:os';
+
+import { toHex } from '../../attestation/core/bytes.ts';
+import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
+import { KeyMemory } from '../../native/memory/key-memory.ts';
+import { hardenProcess } from '../../native/process/confinement.ts';
+import { Guard } from '../guard/guard.ts';
+import type { InferencePolicy } from '../guard/policy.ts';
+import type { Logger } from '../platform/logging.ts';
+import type { SealedBundle } from '../sealed/reader.ts';
+import { createInferenceApi } from './api/app.ts';
+import { listenInferenceApi } from './api/listen.ts';
+import type { Engine } from './engine/engine.ts';
+import { startEngine } from './engine/process-engine.ts';
+import { enrol, requestRelease, type KeyReleaseOptions, type ReleasedKey } from './key-release.ts';
+import { LeaseKeeper, leaseRefusals, type HeldLease } from './lease.ts';
+import { TpmAttester, type TpmAttesterOptions } from './tpm/attester.ts';
+import { chooseModelFile, openWeights, type Weights } from './weights.ts';
+
+/** What happens, for whoever watches. Nothing in it is secret. */
+export type AgentStep =
+  | { readonly step: 'enrolled'; readonly attestationKeyName: string }
+  | { readonly step: 'granted'; readonly leaseSeconds: number; readonly logIndex: bigint }
+  | { readonly step: 'unsealing'; readonly doneBytes: number; readonly totalBytes: number }
+  | {
+      readonly step: 'unsealed';
+      readonly bytes: number;
+      readonly protection: Weights['memory']['protection'];
+    }
+  | { readonly step: 'engine'; readonly description: Engine['description'] }
+  | { readonly step: 'listening'; readonly address: string }
+  | { readonly step: 'renewed'; readonly leaseSeconds: number }
+  | { readonly step: 'renewal-failed'; readonly refusal: Refusal };
+
+export interface AgentOptions {
+  readonly release: KeyReleaseOptions;
+  readonly bundle: SealedBundle;
+  readonly policy: InferencePolicy;
+  readonly tpm: { readonly address: string } & TpmAttesterOptions;
+  readonly modelFile?: string;
+  readonly engine: { readonly contextTokens: number; readonly threads?: number; readonly gpu?: boolean };
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly apiKey?: string;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  readonly onStep: (step: AgentStep) => void;
+}
+
+const ENGINE_START_MILLISECONDS = 10 * 60 * 1000;
+/** Requests answered at the same time, and those that may wait besides. */
+const ENGINE_SLOTS = 4;
+const ENGINE_QUEUE_LIMIT = 64;
+
+export interface RunningAgent {
+  /** Where the model answers, for example `http://127.0.0.1:8080`. */
+  readonly address: string;
+  /** Settles with the reason when the lease ends or the engine dies; everything is closed and zeroised by then. */
+  readonly ended: Promise<Refusal>;
+  close(): Promise<void>;
+}
+
+/**
+ * Brings a model up. When this throws, nothing is left: no process, no plaintext, no open TPM.
+ *
+ * @throws RefusalError of every step: `sealed-*`, `tpm-*`, `server-*`, what the server refuses, `grant-*`, `log-*`,
+ *   `memory-*`, `engine-*`, `api-address`
+ */
+export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
+  hardenProcess();
+  await using undo = new AsyncDisposableStack();
+  const held = await obtainWeights(options, undo);
+  const engine = await startModelEngine(options, held.weights);
+  undo.defer(() => engine.close());
+  const lease = new ServedLease(options, held.lease);
+  undo.defer(() => {
+    lease.stop();
+  });
+  const address = await serveModel(options, engine, lease, undo);
+  const kept = undo.move();
+  const close = (): Promise<void> => kept.disposeAsync();
+  const reason = Promise.race([lease.ended, engine.ended.then(engineGone)]);
+  return {
+    address,
+    ended: reason.then(async (refusal) => {
+      await close();
+      return refusal;
+    }),
+    close,
+  };
+}
+
+function engineGone(): Refusal {
+  return leaseRefusals.refusal('lease-engine-gone', {
+    field: 'engine',
+    expected: 'a running engine',
+    found: 'none',
+  });
+}
+
+/** Enrols, obtains the key and opens the weights. The key is overwritten before this returns. */
+async function obtainWeights(
+  options: AgentOptions,
+  undo: AsyncDisposableStack,
+): Promise<{ readonly weights: Weights; readonly lease: HeldLease }> {
+  const { bundle, signal, onStep } = options;
+  const modelFile = chooseModelFile(bundle, options.modelFile);
+  const released = await attestAndRelease(options, null);
+  const modelKey = KeyMemory.take(released.modelKey);
+  try {
+    const weights = await openWeights(bundle, modelFile, modelKey, {
+      signal,
+      onProgress: (progress) => {
+        onStep({ step: 'unsealing', ...progress });
+      },
+    });
+    undo.defer(() => {
+      weights.close();
+    });
+    const { bytes, protection } = weights.memory;
+    onStep({ step: 'unsealed', bytes, protection });
+    return { weights, lease: released };
+  } finally {
+    modelKey.close();
+  }
+}
+
+/** The TPM is opened for each exchange and left to others in between. */
+async function attestAndRelease(options: AgentOptions, renews: string | null): Promise<ReleasedKey> {
+  const { release, bundle, policy, tpm, onStep } = options;
+  const attester = await TpmAttester.open(tpm.address, tpm);
+  try {
+    if (renews === null) {
+      await enrol(release, attester);
+      onStep({ step: 'enrolled', attestationKeyName: toHex(attester.attestationKeyName) });
+    }
+    const subject = {
+      manifestDigest: bundle.manifest.digest,
+      inferencePolicyDigest: toHex(policy.digest),
+      renews,
+    };
+    const released = await requestRelease(release, subject, [attester]);
+    const leaseSeconds = released.lease.endsAt - released.lease.startsAt;
+    if (renews === null) onStep({ step: 'granted', leaseSeconds, logIndex: released.logIndex });
+    else onStep({ step: 'renewed', leaseSeconds });
+    return released;
+  } finally {
+    await attester.close();
+  }
+}
+
+async function startModelEngine(options: AgentOptions, weights: Weights): Promise<Engine> {
+  const { contextTokens, threads, gpu } = options.engine;
+  const engine = await startEngine({
+    weightsDescriptor: weights.memory.fileDescriptor,
+    contextTokens,
+    threads: threads ?? defaultThreads(),
+    slots: ENGINE_SLOTS,
+    queueLimit: ENGINE_QUEUE_LIMIT,
+    startMilliseconds: ENGINE_START_MILLISECONDS,
+    ...(gpu === undefined ? {} : { gpu }),
+  });
+  options.onStep({ step: 'engine', description: engine.description });
+  return engine;
+}
+
+/** One for each physical core: llama.cpp's threads spin, and two on one core wait for each other. */
+function defaultThreads(): number {
+  return Math.max(1, Math.floor(availableParallelism() / 2));
+}
+
+/** A lease as the inference interface sees it: held or over, with a signal that ends what runs. */
+class ServedLease {
+  readonly ended: Promise<Refusal>;
+  private readonly keeper: LeaseKeeper;
+  private readonly controller = new AbortController();
+
+  constructor(options: AgentOptions, held: HeldLease) {
+    const { promise, resolve } = Promise.withResolvers<Refusal>();
+    this.ended = promise;
+    this.keeper = new LeaseKeeper(held, {
+      clock: options.release.clock,
+      renew: async ({ lease }) => {
+        const renewed = await attestAndRelease(options, lease);
+        renewed.modelKey.fill(0);
+        return renewed;
+      },
+      onEnd: (reason) => {
+        this.controller.abort();
+        resolve(reason);
+      },
+      onRenewal: (outcome) => {
+        if (isRefusal(outcome)) options.onStep({ step: 'renewal-failed', refusal: outcome.refusal });
+      },
+    });
+  }
+
+  get isHeld(): boolean {
+    return this.keeper.isHeld;
+  }
+
+  get over(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  stop(): void {
+    this.keeper.stop();
+    this.controller.abort();
+  }
+}
+
+async function serveModel(
+  options: AgentOptions,
+  engine: Engine,
+  lease: ServedLease,
+  undo: AsyncDisposableStack,
+): Promise<string> {
+  const { bundle, policy, logger, release, apiKey } = options;
+  const { name } = bundle.manifest.model;
+  const api = createInferenceApi({
+    engine,
+    guard: new Guard(policy, release.clock),
+    lease,
+    model: { id: name, ownedBy: release.profile.origin },
+    clock: release.clock,
+    logger,
+    ...(apiKey === undefined ? {} : { apiKey }),
+  });
+  const listening = await listenInferenceApi(api, options.listen);
+  undo.defer(() => listening.close());
+  options.onStep({ step: 'listening', address: listening.url });
+  return listening.url;
+}

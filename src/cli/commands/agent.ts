@@ -1,0 +1,178 @@
+import { createHash } from 'node:crypto';
+
+import { Option, type Command } from 'commander';
+
+import { fromUtf8, toHex } from '../../../attestation/core/bytes.ts';
+import { RefusalError, type Refusal } from '../../../attestation/core/refusal.ts';
+import { readCertificate } from '../../../attestation/core/x509.ts';
+import { startAgent, type AgentStep } from '../../agent/agent.ts';
+import { TpmAttester } from '../../agent/tpm/attester.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { readFileBounded } from '../../platform/files.ts';
+import { createLogger } from '../../platform/logging.ts';
+import { openBundleOf } from '../bundle.ts';
+import { readInferencePolicyFile } from '../inference-policy.ts';
+import { untilAborted, withInterruption } from '../interruption.ts';
+import {
+  openSigningKeys,
+  parseListen,
+  parsePositiveInteger,
+  passphraseOption,
+  print,
+  profileOption,
+  remark,
+  withServer,
+} from '../options.ts';
+import { progressLine } from '../progress.ts';
+
+const MAX_API_KEY_BYTES = 1024;
+
+const tpmOption = (): Option => new Option('--tpm <tcti>', 'the TPM').default('device:/dev/tpmrm0');
+const keyAlgorithmOption = (): Option =>
+  new Option('--attestation-key <kind>', 'kind of the attestation key')
+    .choices(['ecc-p256', 'rsa-2048'])
+    .default('ecc-p256');
+
+interface TpmOptions {
+  readonly tpm: string;
+  readonly attestationKey: 'ecc-p256' | 'rsa-2048';
+}
+
+interface RunOptions extends TpmOptions {
+  readonly profile: string;
+  readonly lab: string;
+  readonly key: string;
+  readonly passphraseFile?: string;
+  readonly policy: string;
+  readonly purpose: string;
+  readonly listen: ReturnType<typeof parseListen>;
+  readonly modelFile?: string;
+  readonly apiKeyFile?: string;
+  readonly context: number;
+  readonly threads?: number;
+  readonly gpu?: true;
+}
+
+/** Prints what the owner needs to put this machine into an accreditation. */
+async function printIdentity(options: TpmOptions): Promise<void> {
+  const attester = await TpmAttester.open(options.tpm, { keyAlgorithm: options.attestationKey });
+  try {
+    const { subjectPublicKeyInfo } = readCertificate(
+      attester.endorsementCertificate,
+      'endorsementCertificate',
+    );
+    print(createHash('sha256').update(subjectPublicKeyInfo).digest('hex'));
+    remark(`attestation key ${toHex(attester.attestationKeyName)}`);
+  } finally {
+    await attester.close();
+  }
+}
+
+function describeStep(step: Exclude<AgentStep, { readonly step: 'unsealing' }>): string {
+  switch (step.step) {
+    case 'enrolled':
+      return `enrolled: the TPM proved that it holds attestation key ${step.attestationKeyName.slice(0, 20)}…`;
+    case 'granted':
+      return `granted: lease of ${step.leaseSeconds} s; the decision is entry ${step.logIndex} of the log, proof verified`;
+    case 'unsealed': {
+      const { locked, dontDump } = step.protection;
+      const kept = `${locked ? 'locked' : 'not locked (no swap is on)'}, ${dontDump ? 'left out of' : 'part of'} core dumps`;
+      return `unsealed: ${step.bytes} bytes in memory, ${kept}`;
+    }
+    case 'engine':
+      return `engine: process ${step.description.processId}, without network, context ${step.description.contextTokens} tokens`;
+    case 'listening':
+      return `listening: ${step.address}/v1`;
+    case 'renewed':
+      return `renewed: lease of ${step.leaseSeconds} s`;
+    case 'renewal-failed':
+      return `renewal failed, will be tried again: ${step.refusal.code} (${step.refusal.found})`;
+  }
+}
+
+async function run(bundlePath: string, options: RunOptions): Promise<void> {
+  const bundle = await openBundleOf(bundlePath, options.profile);
+  const policy = await readInferencePolicyFile(options.policy);
+  const [labSigner] = await openSigningKeys([options.key], options.passphraseFile);
+  const apiKey = options.apiKeyFile === undefined ? undefined : await readApiKey(options.apiKeyFile);
+  if (labSigner === undefined) throw new Error('one key was opened and none returned');
+  const progress = progressLine('unsealing');
+  const onStep = (step: AgentStep): void => {
+    if (step.step === 'unsealing') {
+      progress.update(step);
+      return;
+    }
+    progress.finish();
+    remark(describeStep(step));
+  };
+  await withServer(options.profile, async (client, profile) => {
+    await withInterruption(async (signal) => {
+      const agent = await startAgent({
+        release: {
+          client,
+          profile,
+          lab: options.lab,
+          labSigner,
+          purpose: options.purpose,
+          clock: systemClock,
+        },
+        bundle,
+        policy,
+        tpm: { address: options.tpm, keyAlgorithm: options.attestationKey },
+        engine: { contextTokens: options.context, ...pick(options) },
+        listen: options.listen,
+        logger: createLogger(),
+        signal,
+        onStep,
+        ...(options.modelFile === undefined ? {} : { modelFile: options.modelFile }),
+        ...(apiKey === undefined ? {} : { apiKey }),
+      });
+      const reason = await Promise.race([agent.ended, untilAborted(signal)]);
+      await agent.close();
+      if (reason !== undefined) throw leaseOver(reason);
+    });
+  });
+}
+
+function pick({ threads, gpu }: RunOptions): { threads?: number; gpu?: boolean } {
+  return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { gpu }) };
+}
+
+async function readApiKey(path: string): Promise<string> {
+  return fromUtf8(await readFileBounded(path, MAX_API_KEY_BYTES), path).split('\n', 1)[0] ?? '';
+}
+
+function leaseOver(reason: Refusal): RefusalError {
+  return new RefusalError('unacceptable', reason);
+}
+
+/** `weightgate agent identity|run`: what a lab does on the machine that runs the model. */
+export function registerAgent(program: Command): void {
+  const agent = program.command('agent').description('the machine that runs a model');
+
+  agent
+    .command('identity')
+    .description("print the digest of this machine's endorsement key, for its accreditation")
+    .addOption(tpmOption())
+    .addOption(keyAlgorithmOption())
+    .action(printIdentity);
+
+  agent
+    .command('run <bundle>')
+    .description('obtain the key of a sealed bundle and serve the model, behind its policy')
+    .addOption(profileOption())
+    .requiredOption('--lab <lab>', 'the lab, as it was accredited')
+    .requiredOption('--key <file>', "the lab's signing key")
+    .addOption(passphraseOption())
+    .requiredOption('--policy <file>', 'the inference policy that the model was registered with')
+    .requiredOption('--purpose <text>', 'what the model is used for; the release policy judges it')
+    .addOption(tpmOption())
+    .addOption(keyAlgorithmOption())
+    .option('--listen <host:port>', 'where the model answers', parseListen, { host: '127.0.0.1', port: 8080 })
+    .option('--api-key-file <file>', 'ask callers for the key in the first line of this file')
+    .option('--model-file <path>', 'the GGUF file of the bundle; needed when there are several')
+    .option('--context <tokens>', 'context of each request', parsePositiveInteger, 2048)
+    .option('--threads <number>', 'threads of the engine', parsePositiveInteger)
+    .option('--gpu', 'let the engine use the GPUs it finds')
+    .action(run);
+}

@@ -1,0 +1,75 @@
+import { rm } from 'node:fs/promises';
+
+import { Option, type Command } from 'commander';
+
+import { storeModelKey, withFreshModelKey } from '../../keys/fresh-model-key.ts';
+import { openServerKeys, type ServerKeys } from '../../server/home.ts';
+import { sealFolder, type SealedResult, type SealOptions } from '../../sealed/writer.ts';
+import { withInterruption } from '../interruption.ts';
+import { openSigningKeys, passphraseOption, print } from '../options.ts';
+import { readPassphrase } from '../passphrase.ts';
+import { progressLine } from '../progress.ts';
+
+interface SealArguments {
+  readonly out: string;
+  readonly home: string;
+  readonly key: string;
+  readonly name: string;
+  readonly modelVersion: string;
+  readonly variant: string;
+  readonly passphraseFile?: string;
+}
+
+async function seal(folder: string, options: SealArguments): Promise<void> {
+  const signers = await openSigningKeys([options.key], options.passphraseFile);
+  const keys = await openServerKeys(options.home, await readPassphrase(options.passphraseFile, options.home));
+  const progress = progressLine('sealing');
+  try {
+    const model = { name: options.name, version: options.modelVersion, variant: options.variant };
+    const result = await withInterruption((signal) =>
+      sealAndStore(keys, folder, options.out, { model, signers, signal, onProgress: progress.update }),
+    );
+    progress.finish();
+    print(`sealed ${result.files.length} files, ${result.totalBytes} bytes, into ${options.out}`);
+    print(`manifest ${result.manifestDigest}`);
+  } finally {
+    progress.finish();
+    keys.close();
+  }
+}
+
+/** When the key cannot be stored, the bundle goes too: without its key it is of no use to anybody. */
+function sealAndStore(
+  { modelKeys }: ServerKeys,
+  folder: string,
+  target: string,
+  options: Omit<SealOptions, 'modelKey'>,
+): Promise<SealedResult> {
+  return withFreshModelKey(async (modelKey) => {
+    const result = await sealFolder(folder, target, { ...options, modelKey });
+    try {
+      await storeModelKey(modelKeys, result.manifestDigest, modelKey);
+    } catch (error) {
+      await rm(target, { recursive: true, force: true });
+      throw error;
+    }
+    return result;
+  });
+}
+
+/** `weightgate seal`: a model directory into a sealed bundle; its key goes to the server's key store. */
+export function registerSeal(program: Command): void {
+  program
+    .command('seal <folder>')
+    .description('seal a model directory; the key goes to the key store of the server home, wrapped')
+    .requiredOption('--out <bundle>', 'new folder for the sealed bundle')
+    .requiredOption('--home <home>', 'home of the key-release server')
+    .requiredOption('--key <file>', 'signing key of a person of the trust root, for the manifest')
+    .requiredOption('--name <name>', 'name of the model')
+    .requiredOption('--model-version <version>', 'its version')
+    .addOption(
+      new Option('--variant <variant>', 'which of the two').choices(['base', 'aligned']).default('aligned'),
+    )
+    .addOption(passphraseOption())
+    .action(seal);
+}

@@ -1,0 +1,67 @@
+/** The machine of the demonstration: a TPM in software that boots as a good machine, or as another one. */
+
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { X509Certificate } from 'node:crypto';
+
+import { toUtf8 } from '../../../attestation/core/bytes.ts';
+import {
+  manufactureSoftwareTpm,
+  SoftwareTpm,
+  softwareTpmAnchors,
+  type BootMeasurements,
+} from '../../agent/simulated/software-tpm.ts';
+
+/** Stand-ins for what firmware and boot loader measure into the PCRs that the shipped release policy asks for. */
+const GOOD_BOOT = {
+  0: 'firmware 1.0',
+  2: 'option ROMs',
+  4: 'boot loader and kernel 6.1',
+  7: 'Secure Boot on',
+};
+const OTHER_BOOT = { ...GOOD_BOOT, 4: 'boot loader and a kernel of somebody else' };
+
+function measurementsOf(boot: Readonly<Record<string, string>>): BootMeasurements {
+  const digest = (text: string): Uint8Array => createHash('sha256').update(toUtf8(text)).digest();
+  return Object.fromEntries(Object.entries(boot).map(([pcr, text]) => [pcr, [digest(text)]]));
+}
+
+export class DemoMachine implements AsyncDisposable {
+  private readonly tpm: SoftwareTpm;
+
+  private constructor(tpm: SoftwareTpm) {
+    this.tpm = tpm;
+  }
+
+  /** @param folder new; holds the state of the TPM and its own certification authority */
+  static async switchOn(folder: string): Promise<DemoMachine> {
+    await mkdir(folder, { recursive: true });
+    await manufactureSoftwareTpm(folder);
+    const machine = new DemoMachine(await SoftwareTpm.start(folder));
+    await machine.tpm.measureBoot(measurementsOf(GOOD_BOOT));
+    return machine;
+  }
+
+  get address(): string {
+    return this.tpm.address;
+  }
+
+  /** Makes a server accept this TPM's authority, as simulated hardware. */
+  async installAnchors(anchorsFolder: string): Promise<void> {
+    const folder = join(anchorsFolder, 'simulated', 'tpm');
+    await mkdir(folder, { recursive: true });
+    for (const [i, certificate] of (await softwareTpmAnchors(this.tpm.folder)).entries()) {
+      await writeFile(join(folder, `software-tpm-${i}.pem`), new X509Certificate(certificate).toString());
+    }
+  }
+
+  async rebootInto(boot: 'good' | 'other'): Promise<void> {
+    await this.tpm.reset();
+    await this.tpm.measureBoot(measurementsOf(boot === 'good' ? GOOD_BOOT : OTHER_BOOT));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.tpm.stop();
+  }
+}

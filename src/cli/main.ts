@@ -1,0 +1,53 @@
+/** The command-line program. Each command stands in a file of its own under commands/. */
+
+import { Command } from 'commander';
+
+import { registerAgent } from './commands/agent.ts';
+import { registerAudit } from './commands/audit.ts';
+import { registerDemo } from './commands/demo.ts';
+
+import { registerHold } from './commands/hold.ts';
+import { registerInit } from './commands/init.ts';
+import { registerKey } from './commands/key.ts';
+import { registerLab } from './commands/lab.ts';
+import { registerModel } from './commands/model.ts';
+import { registerPolicy } from './commands/policy.ts';
+import { registerReference } from './commands/reference.ts';
+import { registerRelease } from './commands/release.ts';
+import { registerSeal } from './commands/seal.ts';
+import { registerServe } from './commands/serve.ts';
+import { describeFailure } from './failure.ts';
+
+const REGISTRATIONS = [
+  registerKey,
+  registerInit,
+  registerSeal,
+  registerServe,
+  registerLab,
+  registerModel,
+  registerRelease,
+  registerPolicy,
+  registerReference,
+  registerHold,
+  registerAgent,
+  registerAudit,
+  registerDemo,
+];
+
+function createProgram(): Command {
+  const program = new Command('weightgate')
+    .description('publish model weights as ciphertext; decide where they may run')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false })
+    .showHelpAfterError('(see the command with --help)');
+  for (const register of REGISTRATIONS) register(program);
+  return program;
+}
+
+try {
+  await createProgram().parseAsync(process.argv);
+} catch (error) {
+  const { text, exitCode } = describeFailure(error);
+  process.stderr.write(text);
+  process.exitCode = exitCode;
+}
