@@ -6,7 +6,7 @@
 import { nativeFunction, type Pointer } from './libc.ts';
 import { memoryRefusals } from './refusals.ts';
 
-export const GCM_TAG_BYTES = 16;
+const GCM_TAG_BYTES = 16;
 
 /** EVP_CTRL_AEAD_GET_TAG and EVP_CTRL_AEAD_SET_TAG of <openssl/evp.h>. */
 const GET_TAG = 0x10;

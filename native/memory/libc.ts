@@ -11,7 +11,7 @@ import { memoryRefusals } from './refusals.ts';
 export type Pointer = bigint | Uint8Array;
 
 /** Values of <sys/mman.h>, <linux/memfd.h>, <fcntl.h> that are the same on x86-64 and AArch64. */
-export const PROT_READ_WRITE = 0x3;
+const PROT_READ_WRITE = 0x3;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE_ANONYMOUS = 0x22;
 export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
@@ -23,7 +23,7 @@ export const MFD_CLOEXEC = 0x1;
 export const MFD_ALLOW_SEALING = 0x2;
 /** Linux 6.3: the memory can never be made executable. Includes MFD_ALLOW_SEALING. */
 export const MFD_NOEXEC_SEAL = 0x8;
-export const F_ADD_SEALS = 1033;
+const F_ADD_SEALS = 1033;
 export const F_SEAL_SEAL = 0x1;
 export const F_SEAL_SHRINK = 0x2;
 export const F_SEAL_GROW = 0x4;

@@ -41,7 +41,7 @@ const MAX_SIGNATURES = 64;
 /** A multiple of four. */
 const PIECE_CHARACTERS = 262_144;
 
-export interface EnvelopeSignature {
+interface EnvelopeSignature {
   /** A hint that anybody may have written: never decide by it. */
   readonly keyid?: string | undefined;
   readonly signature: Uint8Array;

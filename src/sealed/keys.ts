@@ -18,11 +18,6 @@ import {
 } from './layout.ts';
 import { sealedInauthentic, sealedUsage } from './refusals.ts';
 
-/** A new model key. The caller closes it. @throws RefusalError `memory-*` */
-export function createModelKey(): KeyMemory {
-  return KeyMemory.random(KEY_BYTES);
-}
-
 function derive(modelKey: KeyMemory, salt: Uint8Array, info: Uint8Array, target: bigint | Uint8Array): void {
   if (modelKey.bytes !== KEY_BYTES) {
     throw sealedUsage.error('sealed-key-length', {

@@ -38,7 +38,7 @@ import {
 import { checkPaths, comparePaths } from './paths.ts';
 import { sealedInauthentic, sealedMalformed, sealedUsage } from './refusals.ts';
 
-export const SEALED_BUNDLE_PREDICATE_TYPE = 'https://weightgate.dev/predicate/sealed-bundle/v1';
+const SEALED_BUNDLE_PREDICATE_TYPE = 'https://weightgate.dev/predicate/sealed-bundle/v1';
 
 /** Which model the bundle holds, in the owner's words. */
 export interface ModelName {

@@ -11,7 +11,7 @@ const RESERVED_PREFIX = 'weightgate.';
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f\\:]/;
 
 /** @throws RefusalError `sealed-path` */
-export function checkPath(path: string): void {
+function checkPath(path: string): void {
   const problem = problemOf(path);
   if (problem === undefined) return;
   throw sealedMalformed.error('sealed-path', {

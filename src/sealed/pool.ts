@@ -3,7 +3,12 @@
 import { availableParallelism } from 'node:os';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
-import { RefusalError, type Refusal, type RefusalFamilyName } from '../../attestation/core/refusal.ts';
+import {
+  isRefusal,
+  RefusalError,
+  type Refusal,
+  type RefusalFamilyName,
+} from '../../attestation/core/refusal.ts';
 import { Jobs } from './jobs.ts';
 import { sealedEnvironment } from './refusals.ts';
 
@@ -125,8 +130,8 @@ export function servePool(run: (work: never, jobs: Jobs) => void): void {
     run(work as never, jobs);
   } catch (error) {
     jobs.stop();
-    if (!(error instanceof RefusalError)) throw error;
-    const { family, refusal } = error as RefusalError;
+    if (!isRefusal(error)) throw error;
+    const { family, refusal } = error;
     parentPort?.postMessage({ family, refusal } satisfies WorkerRefusal);
   }
 }

@@ -55,6 +55,7 @@ class Sealer {
       const target = openTarget(this.#work.target, file.path);
       try {
         const digest = this.#sealChunks(file, source, target);
+        refuseOtherSize(file, source);
         this.#work.digests.set(digest, file.digestIndex * DIGEST_BYTES);
         onTarget(file.path, () => {
           fsyncSync(target);
@@ -94,13 +95,15 @@ class Sealer {
 
 function openSource(folder: string, file: SealFile): number {
   try {
-    const descriptor = openSync(join(folder, file.path), constants.O_RDONLY | constants.O_NOFOLLOW);
-    if (fstatSync(descriptor).size === file.bytes) return descriptor;
-    closeSync(descriptor);
+    return openSync(join(folder, file.path), constants.O_RDONLY | constants.O_NOFOLLOW);
   } catch (cause) {
-    refuseUnreadable(file.path, cause);
+    return refuseUnreadable(file.path, cause);
   }
-  return refuseChanged(file);
+}
+
+/** A file that has become shorter shows while it is read; one that has become longer shows here. */
+function refuseOtherSize(file: SealFile, source: number): void {
+  if (fstatSync(source).size !== file.bytes) refuseChanged(file);
 }
 
 function readChunk(file: SealFile, source: number, chunk: Uint8Array, offset: number): void {

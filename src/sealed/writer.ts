@@ -5,7 +5,7 @@ import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 
 import { toHex } from '../../attestation/core/bytes.ts';
-import { RefusalError } from '../../attestation/core/refusal.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
 import type { KeyMemory } from '../../native/memory/key-memory.ts';
 import type { Ed25519Signer } from '../platform/ed25519.ts';
 import { fileRefusals, writeFileDurably } from '../platform/files.ts';
@@ -76,7 +76,7 @@ export async function sealFolder(
     return result;
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
-    if (error instanceof RefusalError) throw error;
+    if (isRefusal(error)) throw error;
     throw sealedEnvironment.error(
       'sealed-not-written',
       { field: target, expected: 'the bundle written', found: systemErrorName(error) },

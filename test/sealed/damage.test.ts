@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { KeyMemory } from '../../native/memory/key-memory.ts';
-import { RefusalError } from '../../attestation/core/refusal.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
 import { openManifest } from '../../src/sealed/manifest.ts';
 import { SealedBundle } from '../../src/sealed/reader.ts';
 import { unseal } from '../../src/sealed/unseal.ts';
@@ -81,7 +81,7 @@ async function refusalOf(action: () => Promise<unknown>): Promise<{ code: string
   try {
     await action();
   } catch (error) {
-    if (error instanceof RefusalError) return (error as RefusalError).refusal;
+    if (isRefusal(error)) return error.refusal;
     throw error;
   }
   return { code: 'accepted', field: '' };

@@ -1,4 +1,4 @@
-import { RefusalError } from '../../attestation/core/refusal.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
 
 /** What the tests compare: the code of the refusal, or `accepted`. Any other error is the test's own failure. */
 export function refusalCode(action: () => unknown): string {
@@ -20,6 +20,6 @@ export async function refusalCodeAsync(action: () => Promise<unknown>): Promise<
 }
 
 function codeOf(error: unknown): string {
-  if (error instanceof RefusalError) return (error as RefusalError).refusal.code;
+  if (isRefusal(error)) return error.refusal.code;
   throw error;
 }
