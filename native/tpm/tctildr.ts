@@ -74,6 +74,7 @@ interface Context {
 
 interface Library {
   readonly initialize: (configuration: string, context: [Pointer | null]) => Promise<number>;
+  /** Does nothing where there is no context. */
   readonly finalize: (context: [Pointer | null]) => void;
 }
 
@@ -135,6 +136,9 @@ export class TctiTransport implements TpmTransport {
     const opening = library.initialize(tcti.text, slot);
     const code = await within(opening, openSeconds, () => {
       shutDownConnections(tcti);
+      void opening.then(() => {
+        library.finalize(slot);
+      });
       return refusal('tpm-timeout', tcti.text, `a connection within ${openSeconds} s`, 'none');
     });
     const pointer = slot[0];

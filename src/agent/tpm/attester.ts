@@ -77,7 +77,8 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     try {
       const endorsement = await findEndorsement(tpm, options.endorsementTemplates);
       const template = attestationKeyTemplates[options.keyAlgorithm ?? 'ecc-p256'];
-      return new TpmAttester(tpm, endorsement, await tpm.createPrimary(Handle.endorsement, template));
+      const key = await tpm.createPrimary(Handle.endorsement, template);
+      return await tpm.flushOnFailure(key.handle, () => new TpmAttester(tpm, endorsement, key));
     } catch (error) {
       await tpm.close();
       throw error;

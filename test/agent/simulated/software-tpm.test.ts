@@ -152,7 +152,7 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM in software', () => {
     const module = new URL('../../../src/agent/tpm/attester.ts', import.meta.url).href;
     const script = `
       import { TpmAttester } from '${module}';
-      const attester = await TpmAttester.open('${suspended.tpm.address}', { commandTimeoutSeconds: 0.5 });
+      const attester = await TpmAttester.open('${suspended.tpm.address}', { commandTimeoutSeconds: 2 });
       process.kill(${String(suspended.tpm.processId)}, 'SIGSTOP');
       await attester.clock().catch((error) => process.stdout.write(error.refusal.code));
       await attester.close();

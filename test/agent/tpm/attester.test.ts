@@ -170,7 +170,7 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM as an attester', () => {
 
   it('TA-5: a simulator that is suspended ends in a timeout', async () => {
     const suspended = await startTestTpm();
-    const attester = await TpmAttester.open(suspended.tpm.address, { commandTimeoutSeconds: 0.5 });
+    const attester = await TpmAttester.open(suspended.tpm.address, { commandTimeoutSeconds: 2 });
     process.kill(suspended.tpm.processId!, 'SIGSTOP');
     const quoting = (): Promise<unknown> => attester.quote(new Uint8Array(32), { bank: 'sha256', pcrs: [0] });
     expect(await refusalCodeAsync(quoting)).toBe('tpm-timeout');
