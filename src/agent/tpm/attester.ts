@@ -23,11 +23,11 @@ import { attestationKeyTemplates, type EndorsementTemplateName } from '../../../
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
-import { Handle } from './commands.ts';
+import { type AttestationKey, loadAttestationKey } from './attestation-key.ts';
 import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
 import { tpmAnswerRefusals, tpmContentRefusals, tpmStateRefusals } from './refusals.ts';
 import { type PcrValue, toSelectionList } from './selection.ts';
-import { type ClockReading, type LoadedKey, Tpm } from './tpm.ts';
+import { type ClockReading, Tpm } from './tpm.ts';
 
 /** The hash of the signing scheme of every attestation key that is made here; the quote's digest is made with it. */
 const SCHEME_HASH = tpmHash(Algorithm.sha256, 'attestationKey.scheme');
@@ -55,9 +55,9 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   readonly attestationKeyName: Uint8Array;
   private readonly tpm: Tpm;
   private readonly endorsement: Endorsement;
-  private readonly key: LoadedKey;
+  private readonly key: AttestationKey;
 
-  private constructor(tpm: Tpm, endorsement: Endorsement, key: LoadedKey) {
+  private constructor(tpm: Tpm, endorsement: Endorsement, key: AttestationKey) {
     this.tpm = tpm;
     this.endorsement = endorsement;
     this.key = key;
@@ -77,8 +77,8 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     try {
       const endorsement = await findEndorsement(tpm, options.endorsementTemplates);
       const template = attestationKeyTemplates[options.keyAlgorithm ?? 'ecc-p256'];
-      const key = await tpm.createPrimary(Handle.endorsement, template);
-      return await tpm.flushOnFailure(key.handle, () => new TpmAttester(tpm, endorsement, key));
+      const key = await loadAttestationKey(tpm, template);
+      return new TpmAttester(tpm, endorsement, key);
     } catch (error) {
       await tpm.close();
       throw error;
@@ -143,7 +143,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
 
   /** Unloads the attestation key and ends the connection, also when the TPM no longer answers. */
   async close(): Promise<void> {
-    await this.tpm.flush(this.key.handle).catch(() => undefined);
+    if (this.key.isOwn) await this.tpm.flush(this.key.handle).catch(() => undefined);
     await this.tpm.close();
   }
 }

@@ -295,19 +295,15 @@ export class Tpm {
 
   /** Does the work and unloads the handle, whatever the outcome; a failure of the work is the one that is reported. */
   async flushAfter<T>(handle: number, work: () => Promise<T>): Promise<T> {
-    const result = await this.flushOnFailure(handle, work);
-    await this.flush(handle);
-    return result;
-  }
-
-  /** Does the work, after which the handle stays loaded, unless the work fails. */
-  async flushOnFailure<T>(handle: number, work: () => T | Promise<T>): Promise<T> {
+    let result: T;
     try {
-      return await work();
+      result = await work();
     } catch (error) {
       await this.flush(handle).catch(() => undefined);
       throw error;
     }
+    await this.flush(handle);
+    return result;
   }
 
   private async capability(

@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../../attestation/core/bytes.ts';
 import { decode } from '../../../attestation/core/layout.ts';
 import { attest } from '../../../attestation/tpm/layout.ts';
+import { attestationKeyTemplates } from '../../../attestation/tpm/templates.ts';
 import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
-import { HandleRange } from '../../../src/agent/tpm/commands.ts';
+import { Handle, HandleRange } from '../../../src/agent/tpm/commands.ts';
 import { cutToCertificate, loadEndorsementKey } from '../../../src/agent/tpm/endorsement.ts';
 import { Tpm } from '../../../src/agent/tpm/tpm.ts';
 import { refusalCode, refusalCodeAsync } from '../../support/refusal-code.ts';
@@ -86,6 +87,24 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM as an attester', () => {
     expect(await loadedObjects(simulator.tpm.address)).toHaveLength(1);
     await attester.close();
     expect(await loadedObjects(simulator.tpm.address)).toHaveLength(0);
+  });
+
+  it('TA-10: takes over its key where killed agents filled the TPM with it', async () => {
+    const tpm = await Tpm.open(simulator.tpm.address);
+    const left = [];
+    for (let agent = 0; agent < 3; agent += 1) {
+      left.push(await tpm.createPrimary(Handle.endorsement, attestationKeyTemplates['ecc-p256']));
+    }
+    const attester = await TpmAttester.open(simulator.tpm.address);
+    expect(toHex(attester.attestationKeyName)).toBe(toHex(left[0]!.name));
+    expect((await attester.quote(new Uint8Array(32), { bank: 'sha256', pcrs: [0] })).pcrs.size).toBe(1);
+    await attester.close();
+    expect(await loadedObjects(simulator.tpm.address)).toHaveLength(3);
+    const opening = (): Promise<unknown> =>
+      TpmAttester.open(simulator.tpm.address, { keyAlgorithm: 'rsa-2048' });
+    expect(await refusalCodeAsync(opening)).toBe('tpm-slots-full');
+    for (const { handle } of left) await tpm.flush(handle);
+    await tpm.close();
   });
 
   it('TA-14: a credential for another TPM does not open', async () => {
