@@ -2,7 +2,6 @@
 
 import { z } from 'zod';
 
-import { toHex } from '../../attestation/core/bytes.ts';
 import { computeDeviceValue } from '../../attestation/core/binding.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
@@ -57,10 +56,4 @@ export async function collectEvidence(
     devices.push({ class: request.class, evidence: await attester.collect(request, deviceValue) });
   }
   return { version: 1, devices };
-}
-
-/** PCR values as evidence carries them: bank, index, lower-case hex. */
-export function pcrValuesToJson(bank: string, values: ReadonlyMap<number, Uint8Array>): JsonValue {
-  const entries = [...values].map(([index, value]) => [String(index), toHex(value)] as const);
-  return { [bank]: Object.fromEntries(entries) };
 }
