@@ -37,7 +37,7 @@ export const grantRefusals = defineRefusals('inauthentic', {
 /** Bytes of an X-Wing encapsulation. */
 export const ENCAPSULATED_KEY_BYTES = 1120;
 /** Bytes of the key of a sealed model. */
-export const MODEL_KEY_BYTES = 32;
+const MODEL_KEY_BYTES = 32;
 /** The model key and the tag of AES-256-GCM. */
 export const WRAPPED_KEY_BYTES = MODEL_KEY_BYTES + 16;
 

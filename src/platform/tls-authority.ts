@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import forge from 'node-forge';
 
 /** A certificate and its private key, both PEM. */
-export interface CertifiedKey {
+interface CertifiedKey {
   readonly certificate: string;
   /** Secret: PKCS #8, not encrypted. Written with mode 0600 only. */
   readonly privateKey: string;

@@ -11,7 +11,7 @@ import { capacityRefusals, challengeRefusals } from './refusals.ts';
 import type { Challenge, ServerStorage } from './storage.ts';
 
 /** RP-14. Long enough for a slow TPM, short enough that evidence is fresh. */
-export const CHALLENGE_SECONDS = 120;
+const CHALLENGE_SECONDS = 120;
 const NONCE_BYTES = 32;
 const HANDLE_BYTES = 16;
 

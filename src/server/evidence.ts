@@ -11,6 +11,7 @@ import {
   type ClassInputs,
 } from '../../attestation/core/evidence.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
+import type { Trusted } from '../../attestation/core/trusted.ts';
 import type { Mode } from '../governance/fields.ts';
 import type { ReleasePolicy } from '../governance/predicates.ts';
 import { referenceValuesFor, type GovernanceState } from '../governance/state.ts';
@@ -125,7 +126,7 @@ function recordsOf(
 }
 
 function machinesSeen(
-  devices: readonly DeviceClaims[],
+  devices: readonly Trusted<DeviceClaims>[],
   records: ReadonlyMap<string, MachineRecord>,
 ): readonly MachineRecord[] {
   return devices.filter(isTpmClaims).flatMap((claims) => {

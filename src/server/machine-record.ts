@@ -12,7 +12,9 @@ import {
   type JsonValue,
 } from '../../attestation/core/canonical-json.ts';
 import type { DeviceClaims } from '../../attestation/core/device-class.ts';
+import type { Trusted } from '../../attestation/core/trusted.ts';
 import type { TpmClaims } from '../../attestation/tpm/claims.ts';
+import { withLastSeen } from '../../attestation/tpm/enrolment.ts';
 import type { MachineRecord } from './storage.ts';
 
 const MAX_RECORD_BYTES = 16 * 1024;
@@ -30,10 +32,8 @@ export function carryLastSeen(known: Uint8Array, record: Uint8Array): Uint8Array
 }
 
 /** The record after a quote of this TPM was accepted. */
-export function withQuote(machine: MachineRecord, claims: TpmClaims): MachineRecord {
-  const { clock, resetCount, restartCount } = claims;
-  const lastSeen = { clock, resetCount, restartCount };
-  return { ...machine, record: encodeCanonicalJson({ ...readMachineRecord(machine.record), lastSeen }) };
+export function withQuote(machine: MachineRecord, claims: Trusted<TpmClaims>): MachineRecord {
+  return { ...machine, record: encodeCanonicalJson(withLastSeen(readMachineRecord(machine.record), claims)) };
 }
 
 /** RP-17: a TPM is named by the SHA-256 of its attestation key's Name. @param attestationKeyName lower-case hex */
@@ -41,6 +41,6 @@ export function identityOfTpm(attestationKeyName: string): string {
   return createHash('sha256').update(fromHex(attestationKeyName, 'attestationKeyName')).digest('hex');
 }
 
-export function isTpmClaims(claims: DeviceClaims): claims is TpmClaims {
+export function isTpmClaims(claims: Trusted<DeviceClaims>): claims is Trusted<TpmClaims> {
   return claims.class === 'tpm';
 }

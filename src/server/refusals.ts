@@ -79,6 +79,10 @@ export const renewalRefusals = defineRefusals('unacceptable', {
 });
 
 export const releaseRefusals = defineRefusals('unacceptable', {
+  'release-claims-too-large': {
+    means: 'The evidence is right, but says more than an entry of the log holds.',
+    hint: 'Send evidence of fewer devices.',
+  },
   'release-key-missing': {
     means: 'Everything speaks for the release, but this server holds no key for the model version.',
     hint: 'The owner has to seal the model with this server, or to restore its key store.',

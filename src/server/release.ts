@@ -115,7 +115,25 @@ async function judge(
     return { summary: { outcome: 'refused', refusals: [error.refusal] }, machine: '', machines: [] };
   }
   const { evidence, lab } = request.message;
-  return await judgeEvidence(verifier, state, storage, { evidence, binding, lab, time: governance.now() });
+  const time = governance.now();
+  return refuseOversize(await judgeEvidence(verifier, state, storage, { evidence, binding, lab, time }));
+}
+
+/** Leaves room in the entry for everything that is not claims. */
+const MAX_CLAIMS_BYTES = 32 * 1024;
+
+/** What cannot be logged is not granted (W2). */
+function refuseOversize(judged: JudgedEvidence): JudgedEvidence {
+  if (judged.summary.outcome === 'refused') return judged;
+  const { length } = encodeCanonicalJson(judged.summary.devices);
+  if (length <= MAX_CLAIMS_BYTES) return judged;
+  const facts = {
+    field: 'evidence',
+    expected: `claims of at most ${MAX_CLAIMS_BYTES} bytes`,
+    found: `${length}`,
+  };
+  const refusals = [releaseRefusals.refusal('release-claims-too-large', facts)];
+  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [] };
 }
 
 /** The evidence was judged by what was in force then; a decision names what is in force now (GV-44). */

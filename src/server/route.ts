@@ -9,7 +9,7 @@ import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { ProblemAnswer } from './problems.ts';
 
 /** What a handler sees of a request. All of it comes from the network. */
-export interface RouteRequest {
+interface RouteRequest {
   /** Values of the `{names}` in the path. */
   readonly parameters: Readonly<Record<string, string>>;
   /** At most as large as the route allows; empty for GET. */

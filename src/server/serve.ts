@@ -13,7 +13,7 @@ import type { ServerHome } from './home.ts';
 import { homeRefusals } from './refusals.ts';
 
 /** Names this program in the decisions that it makes. */
-export const SERVER_BUILD = `weightgate/${packageDocument.version}`;
+const SERVER_BUILD = `weightgate/${packageDocument.version}`;
 
 const MAX_PEM_BYTES = 256 * 1024;
 /** How long a client may take for its headers, and for a whole request. */

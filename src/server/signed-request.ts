@@ -24,7 +24,8 @@ export interface ClaimedRequest<Message> {
  * Reads the form of a signed request; who signed it is still open.
  *
  * @param body from the network
- * @throws RefusalError `json-*`, `utf8-malformed`, `base64-malformed`, `shape-mismatch`, `dsse-payload-type`
+ * @throws RefusalError `json-*`, `utf8-malformed`, `base64-malformed`, `shape-mismatch`, `dsse-payload-type`,
+ *   `request-signature`
  */
 export function readSignedRequest<Message>(
   body: Uint8Array,
@@ -41,6 +42,7 @@ export function readSignedRequest<Message>(
     };
     throw dsseRefusals.error('dsse-payload-type', facts);
   }
+  refuseOtherThanOneSignature(envelope);
   const message = readShape(
     schema,
     decodeCanonicalJson(envelope.payload, { maxBytes }, 'request'),
@@ -48,6 +50,13 @@ export function readSignedRequest<Message>(
   );
   const payloadDigest = createHash('sha256').update(envelope.payload).digest('hex');
   return { envelope, message, payloadDigest };
+}
+
+/** Verifying costs a signature times a key: a request with many signatures is work for nothing. */
+function refuseOtherThanOneSignature({ signatures }: Envelope): void {
+  if (signatures.length === 1) return;
+  const facts = { field: 'request.signatures', expected: 'one signature', found: String(signatures.length) };
+  throw requestRefusals.error('request-signature', facts);
 }
 
 /**

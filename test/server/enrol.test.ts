@@ -111,7 +111,7 @@ describe('enrolment of a TPM', () => {
       extensions: AUTHORITY_EXTENSIONS,
     });
     const request = { endorsementCertificate: toBase64(stranger) };
-    expect(await refusalCodeAsync(() => begin(server, request))).toBe('tpm-ek-path');
+    expect(await refusalCodeAsync(() => begin(server, request))).toBe('path-untrusted');
   });
 
   it('RP-9: a TPM that is not in the accreditation of the lab is refused', async () => {

@@ -118,6 +118,17 @@ describe('a release', () => {
     expect(await server.entries()).toHaveLength(before);
   });
 
+  it('RP-16: a request with more than one signature is refused before anything is verified', async () => {
+    const server = await enrolledServer();
+    const { envelope } = await prepareRelease(server.agent(), SUBJECT, [server.tpm.attester]);
+    const document = JSON.parse(Buffer.from(envelope).toString()) as { signatures: [JsonValue] };
+    const [signature] = document.signatures;
+    const doubled = encodeCanonicalJson({ ...document, signatures: [signature, signature] });
+    expect(await refusalCodeAsync(() => server.client.post('/v1/releases', doubled))).toBe(
+      'request-signature',
+    );
+  });
+
   it('RP-13: a challenge for another model answers nothing', async () => {
     const server = await enrolledServer();
     const other = await prepareRelease(server.agent(), { ...SUBJECT, manifestDigest: digestOf('other') }, [
@@ -271,6 +282,21 @@ describe('durability', () => {
     const before = server.home.governance.state;
     await server.restart();
     expect(server.home.governance.state).toEqual(before);
+  });
+
+  it('GV-44: reference values that change while evidence is verified leave the request undecided', async () => {
+    const server = await enrolledServer();
+    const { envelope } = await prepareRelease(server.agent(), SUBJECT, [server.tpm.attester]);
+    const { governance } = server.home;
+    const before = (await server.entries()).length;
+    const record = governance.record.bind(governance);
+    vi.spyOn(governance, 'record').mockImplementation((make) =>
+      record((state, at) => make({ ...state, referenceValues: new Map(state.referenceValues) }, at)),
+    );
+    expect(await refusalCodeAsync(() => server.client.post('/v1/releases', envelope))).toBe(
+      'server-overtaken',
+    );
+    expect(await server.entries()).toHaveLength(before);
   });
 
   it('many requests at once: each is decided and logged once', async () => {

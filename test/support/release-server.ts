@@ -34,7 +34,8 @@ import { temporaryFolder } from './temporary-folder.ts';
 export const ORIGIN = 'release.example/evaluation';
 export const PASSPHRASE = 'correct horse battery staple';
 export const MODEL_KEY = new Uint8Array(32).map((_byte, i) => 200 + (i % 50));
-export const { manifestDigest, inferencePolicyDigest } = examplePredicates.model;
+const { inferencePolicyDigest } = examplePredicates.model;
+export const { manifestDigest } = examplePredicates.model;
 export const SUBJECT = { manifestDigest, inferencePolicyDigest, renews: null };
 
 /** A clock that a test turns. It begins with the real time, for the sake of the TLS certificates. */

@@ -1,7 +1,7 @@
 /** What the server says of itself, and whether it can decide. */
 
 import type { GovernanceLog } from '../governance-log.ts';
-import { healthAnswerSchema, serverAnswerSchema } from '../messages.ts';
+import { healthAnswerSchema, serverAnswerSchema, type ServerAnswer } from '../messages.ts';
 import { capacityRefusals } from '../refusals.ts';
 import { jsonAnswer, type GetRoute } from '../route.ts';
 
@@ -19,7 +19,8 @@ export function aboutRoutes({ governance, serverBuild }: AboutContext): readonly
       answer: serverAnswerSchema,
       handle: () => {
         const { origin, mode, logKey } = governance.state;
-        return Promise.resolve(jsonAnswer({ version: 1, origin, mode, logKey, releaseBuild: serverBuild }));
+        const answer: ServerAnswer = { version: 1, origin, mode, logKey, releaseBuild: serverBuild };
+        return Promise.resolve(jsonAnswer(answer));
       },
     },
     {
