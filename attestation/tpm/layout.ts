@@ -295,12 +295,6 @@ export const creationData = structure({
 /** TPMS_ID_OBJECT: an encrypted credential, bound by an HMAC to the Name of the object that it is for. */
 export const identityObject = structure({ integrityHmac: digestSized, encryptedIdentity: remainingBytes() });
 
-/** TPM2B_ID_OBJECT, the `credentialBlob` of TPM2_ActivateCredential: an HMAC and a credential of one digest each. */
-export const identityObjectSized: Layout<ValueOf<typeof identityObject>> = sized(
-  u16({ max: 132 }),
-  identityObject,
-);
-
 /** TPM2B_ENCRYPTED_SECRET: an OAEP ciphertext, or the bytes of an {@link eccPoint}. */
 export const encryptedSecretSized: Layout<Uint8Array> = sizedBytes(u16({ max: 512 }));
 
