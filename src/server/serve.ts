@@ -22,6 +22,7 @@ const REQUEST_MILLISECONDS = 30_000;
 const KEEP_ALIVE_MILLISECONDS = 5000;
 /** How long requests that run may go on after the server was told to stop. */
 const DRAIN_MILLISECONDS = 10_000;
+const IDLE_CHECK_MILLISECONDS = 50;
 
 export interface RunningServer {
   /** `https://host:port` */
@@ -108,20 +109,21 @@ function closeOnce(server: Server, home: ServerHome, logger: Logger): () => Prom
 }
 
 async function closeServer(server: Server, home: ServerHome, logger: Logger): Promise<void> {
-  const closed = new Promise<void>((resolve) =>
+  const closed = new Promise<void>((resolve) => {
     server.close(() => {
       resolve();
-    }),
-  );
-  server.closeIdleConnections();
+    });
+  });
+  // A connection that is kept alive becomes idle only when its request is answered.
+  const idle = setInterval(() => {
+    server.closeIdleConnections();
+  }, IDLE_CHECK_MILLISECONDS);
   const deadline = setTimeout(() => {
     server.closeAllConnections();
   }, DRAIN_MILLISECONDS);
-  try {
-    await closed;
-  } finally {
-    clearTimeout(deadline);
-    await home.closeAll();
-    logger.info('stopped');
-  }
+  await closed;
+  clearInterval(idle);
+  clearTimeout(deadline);
+  await home.closeAll();
+  logger.info('stopped');
 }
