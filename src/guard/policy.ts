@@ -3,11 +3,11 @@
  * policy has exactly one meaning and one digest: the subset of YAML that is read has no second spelling of a value.
  */
 
-import { isAlias, isCollection, isNode, parseDocument, visit, type Document } from 'yaml';
 import { z } from 'zod';
 import { excerpt, fromUtf8 } from '../../attestation/core/bytes.ts';
-import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { parsePlainYaml } from '../platform/plain-yaml.ts';
 import { readShape } from '../platform/shape.ts';
 import { foldWhole, foldAppearance } from './fold.ts';
 
@@ -97,7 +97,7 @@ export interface InferencePolicy {
  * @throws RefusalError `guard-policy-*`, `shape-mismatch`, `utf8-malformed`
  */
 export async function readInferencePolicy(yaml: Uint8Array): Promise<InferencePolicy> {
-  const document = readShape(policySchema, parsePlainYaml(yaml), 'policy');
+  const document = readShape(policySchema, readYaml(yaml), 'policy');
   checkTaxonomy(document);
   document.rules.forEach((rule, i) => {
     checkRule(document, rule, `policy.rules[${i}]`);
@@ -106,35 +106,13 @@ export async function readInferencePolicy(yaml: Uint8Array): Promise<InferencePo
   return { document, canonical, digest: new Uint8Array(await crypto.subtle.digest('SHA-256', canonical)) };
 }
 
-function parsePlainYaml(bytes: Uint8Array): unknown {
+function readYaml(bytes: Uint8Array): unknown {
   if (bytes.length > MAX_POLICY_BYTES) {
     refuseYaml('policy', `at most ${MAX_POLICY_BYTES} bytes`, `${bytes.length} bytes`);
   }
-  const text = fromUtf8(bytes, 'policy');
-  if (/^%/m.test(text)) refuseYaml('policy', 'no directives', 'a line that begins with %');
-  const document = parseDocument(text, {
-    version: '1.2',
-    schema: 'core',
-    merge: false,
-    strict: true,
-    uniqueKeys: true,
-    stringKeys: true,
-    logLevel: 'error',
-  });
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) refuseYaml('policy', 'plain YAML', excerpt(problem.message));
-  refuseSecondSpellings(document);
-  return document.toJS({ maxAliasCount: 0 }) as JsonValue;
-}
-
-function refuseSecondSpellings(document: Document): void {
-  visit(document, (_, node) => {
-    if (isAlias(node)) refuseYaml('policy', 'no aliases', `*${excerpt(node.source)}`);
-    if (!isNode(node)) return;
-    if (node.anchor !== undefined) refuseYaml('policy', 'no anchors', `&${excerpt(node.anchor)}`);
-    const tagged = isCollection(node) ? node.tag : node.tag;
-    if (tagged !== undefined) refuseYaml('policy', 'no tags', excerpt(tagged));
-  });
+  return parsePlainYaml(fromUtf8(bytes, 'policy'), (expected, found) =>
+    refuseYaml('policy', expected, found),
+  );
 }
 
 function refuseYaml(field: string, expected: string, found: string): never {

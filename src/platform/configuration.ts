@@ -1,14 +1,14 @@
 /**
- * Configuration files of the operator: YAML 1.2 of the subset in which every text has one meaning, checked against a
- * declared shape. An unknown member is a mistake of whoever wrote it and is refused, never ignored (W11).
+ * Configuration files of the operator: plain YAML (plain-yaml.ts), checked against a declared shape. An unknown member is a mistake of whoever wrote it and is refused, never ignored (W11).
  */
 
-import { isAlias, isNode, parseDocument, stringify, visit, type Document } from 'yaml';
+import { stringify } from 'yaml';
 import type { z } from 'zod';
 
-import { excerpt, fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
+import { fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { readFileBounded } from './files.ts';
+import { parsePlainYaml } from './plain-yaml.ts';
 import { readShape } from './shape.ts';
 
 export const configurationRefusals = defineRefusals('malformed', {
@@ -27,19 +27,10 @@ const MAX_CONFIGURATION_BYTES = 256 * 1024;
  */
 export async function readConfiguration<T>(path: string, schema: z.ZodType<T>): Promise<T> {
   const text = fromUtf8(await readFileBounded(path, MAX_CONFIGURATION_BYTES), path);
-  const document = parseDocument(text, {
-    version: '1.2',
-    schema: 'core',
-    merge: false,
-    strict: true,
-    uniqueKeys: true,
-    stringKeys: true,
-    logLevel: 'error',
+  const document = parsePlainYaml(text, (expected, found) => {
+    throw configurationRefusals.error('configuration-yaml', { field: path, expected, found });
   });
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) refuse(path, 'plain YAML', problem.message);
-  refuseSecondSpellings(path, document);
-  return readShape(schema, document.toJS({ maxAliasCount: 0 }), path);
+  return readShape(schema, document, path);
 }
 
 /** The bytes of a new configuration file. @param comment stands at its head; for the operator */
@@ -49,17 +40,4 @@ export function formatConfiguration(comment: string, document: object): Uint8Arr
     .map((line) => `# ${line}\n`)
     .join('');
   return toUtf8(`${head}${stringify(document)}`);
-}
-
-function refuseSecondSpellings(path: string, document: Document): void {
-  visit(document, (_key, node) => {
-    if (isAlias(node)) refuse(path, 'no aliases', node.source);
-    if (!isNode(node)) return;
-    if (node.anchor !== undefined) refuse(path, 'no anchors', node.anchor);
-    if (node.tag !== undefined) refuse(path, 'no tags', node.tag);
-  });
-}
-
-function refuse(field: string, expected: string, found: string): never {
-  throw configurationRefusals.error('configuration-yaml', { field, expected, found: excerpt(found) });
 }
