@@ -2,11 +2,10 @@
 
 import { z } from 'zod';
 
-import { concatBytes, fromHex, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
-import { decodeCanonicalJson, encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { fromHex, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals, isRefusal } from '../../attestation/core/refusal.ts';
 import type { TreeHead } from '../log/checkpoint.ts';
-import { readFileBounded, writeFileDurably } from '../platform/files.ts';
+import { readCanonicalFile, writeCanonicalFile } from '../platform/canonical-file.ts';
 import { readShape } from '../platform/shape.ts';
 
 export const auditMemoryRefusals = defineRefusals('usage', {
@@ -30,17 +29,12 @@ const memorySchema = z.strictObject({
  * @throws RefusalError `audit-memory-other-log`, `file-*`, `json-*`, `shape-mismatch`
  */
 export async function recallTreeHead(path: string, origin: string): Promise<TreeHead | undefined> {
-  const text = await readFileBounded(path, MAX_MEMORY_BYTES).catch((error: unknown) => {
+  const document = await readCanonicalFile(path, MAX_MEMORY_BYTES).catch((error: unknown) => {
     if (isRefusal(error) && error.refusal.code === 'file-not-found') return undefined;
     throw error;
   });
-  if (text === undefined) return undefined;
-  const body = text.at(-1) === 0x0a ? text.subarray(0, -1) : text;
-  const memory = readShape(
-    memorySchema,
-    decodeCanonicalJson(body, { maxBytes: MAX_MEMORY_BYTES }, path),
-    path,
-  );
+  if (document === undefined) return undefined;
+  const memory = readShape(memorySchema, document, path);
   if (memory.origin !== origin) {
     throw auditMemoryRefusals.error('audit-memory-other-log', {
       field: path,
@@ -54,5 +48,5 @@ export async function recallTreeHead(path: string, origin: string): Promise<Tree
 /** To be called only after the whole log up to this head was audited. @throws RefusalError `file-not-written` */
 export async function rememberTreeHead(path: string, origin: string, head: TreeHead): Promise<void> {
   const document = { version: 1, origin, size: head.size.toString(), root: toHex(head.root) };
-  await writeFileDurably(path, concatBytes(encodeCanonicalJson(document), toUtf8('\n')), 0o644);
+  await writeCanonicalFile(path, document, { overwrite: true });
 }

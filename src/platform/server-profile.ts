@@ -6,9 +6,7 @@
 
 import { z } from 'zod';
 
-import { concatBytes, toUtf8 } from '../../attestation/core/bytes.ts';
-import { decodeCanonicalJson, encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
-import { readFileBounded, writeFileDurably } from './files.ts';
+import { readCanonicalFile, writeCanonicalFile } from './canonical-file.ts';
 import { readShape } from './shape.ts';
 
 const MAX_PROFILE_BYTES = 64 * 1024;
@@ -31,14 +29,10 @@ export type ServerProfile = z.infer<typeof profileSchema>;
 
 /** @throws RefusalError `file-*`, `json-*`, `shape-mismatch` */
 export async function readServerProfile(path: string): Promise<ServerProfile> {
-  const text = await readFileBounded(path, MAX_PROFILE_BYTES);
-  // A trailing line feed is what editors and shells add; everything else is held to the one form.
-  const body = text.at(-1) === 0x0a ? text.subarray(0, -1) : text;
-  return readShape(profileSchema, decodeCanonicalJson(body, { maxBytes: MAX_PROFILE_BYTES }, path), path);
+  return readShape(profileSchema, await readCanonicalFile(path, MAX_PROFILE_BYTES), path);
 }
 
 /** @throws RefusalError `file-exists`, `file-not-written` */
 export async function writeServerProfile(path: string, profile: ServerProfile): Promise<void> {
-  const document = encodeCanonicalJson(readShape(profileSchema, profile, 'profile'));
-  await writeFileDurably(path, concatBytes(document, toUtf8('\n')), 0o644, { overwrite: false });
+  await writeCanonicalFile(path, readShape(profileSchema, profile, 'profile'), { overwrite: false });
 }

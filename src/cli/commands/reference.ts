@@ -1,11 +1,9 @@
 import type { Command } from 'commander';
 
-import { concatBytes, toUtf8 } from '../../../attestation/core/bytes.ts';
-import { decodeCanonicalJson, encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
 import { Tpm } from '../../agent/tpm/tpm.ts';
+import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { readFileBounded, writeFileDurably } from '../../platform/files.ts';
 import { usageRefusals } from '../failure.ts';
 import { collect, parsePositiveInteger, passphraseOption, print, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
@@ -36,15 +34,15 @@ async function recordReference(options: RecordOptions): Promise<void> {
   try {
     const selection = toSelectionList({ sha256: options.pcrs });
     const values = toPcrValues(await tpm.readPcrs(selection)).sha256 ?? {};
-    const document = encodeCanonicalJson({
+    const document = {
       version: 1,
       class: 'tpm',
       name: options.name,
       bank: 'sha256',
       pcrs: Object.fromEntries(Object.entries(values).map(([pcr, value]) => [pcr, [value]])),
       provenance: { source: options.source, recordedAt: systemClock.posixSeconds() },
-    });
-    await writeFileDurably(options.out, concatBytes(document, toUtf8('\n')), 0o644, { overwrite: false });
+    };
+    await writeCanonicalFile(options.out, document, { overwrite: false });
     print(`${selectedPcrs(selection).length} PCR values written to ${options.out}`);
   } finally {
     await tpm.close();
@@ -81,9 +79,7 @@ export function registerReference(program: Command): void {
     .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
     .addOption(passphraseOption())
     .action(async (file: string, options: PublishOptions) => {
-      const text = await readFileBounded(file, MAX_REFERENCE_BYTES);
-      const body = text.at(-1) === 0x0a ? text.subarray(0, -1) : text;
-      const values = decodeCanonicalJson(body, { maxBytes: MAX_REFERENCE_BYTES }, file);
+      const values = await readCanonicalFile(file, MAX_REFERENCE_BYTES);
       await submitStatement(options, 'reference-values/v1', () => ({
         deviceClass: 'tpm',
         name: options.name,
