@@ -6,7 +6,7 @@
 import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import { decodeEntry, type LogEntry } from '../governance/entries.ts';
 import { applyEntry, initialState } from '../governance/fold.ts';
-import type { GovernanceState } from '../governance/state.ts';
+import type { Applied, GovernanceState } from '../governance/state.ts';
 import type { LogTrust, TreeHead, VerifiedCheckpoint } from '../log/checkpoint.ts';
 import { auditLog, type LogSource } from '../log/reader.ts';
 import { describeEntry, type AuditRow } from './rows.ts';
@@ -44,8 +44,9 @@ export async function auditReleaseLog(
     try {
       const entry = decodeEntry(bytes);
       const before = state;
-      state = advance(before, entry, index);
-      rows.push(describeEntry(entry, index, before));
+      const applied = advance(before, entry, index);
+      state = applied.state;
+      rows.push(describeEntry(entry, index, before, applied.effects));
     } catch (error) {
       if (!isRefusal(error)) throw error;
       alarms.push({ index, refusal: error.refusal });
@@ -56,8 +57,8 @@ export async function auditReleaseLog(
   return { checkpoint, mode: state?.mode, rows, alarms };
 }
 
-function advance(state: GovernanceState | undefined, entry: LogEntry, index: number): GovernanceState {
-  if (state !== undefined) return applyEntry(state, entry, index).state;
+function advance(state: GovernanceState | undefined, entry: LogEntry, index: number): Applied {
+  if (state !== undefined) return applyEntry(state, entry, index);
   // A log that does not begin with its genesis entry is refused by the rule that names it.
-  return initialState(entry as Extract<LogEntry, { type: 'genesis' }>);
+  return { state: initialState(entry as Extract<LogEntry, { type: 'genesis' }>), effects: [] };
 }

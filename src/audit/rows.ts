@@ -1,8 +1,10 @@
 /** Log entries as lines for people: who got which key, when, why, and who said what. */
 
-import { envelopeOf, type DecisionEntry, type LogEntry } from '../governance/entries.ts';
-import type { GovernanceState } from '../governance/state.ts';
+import { envelopeOf, type DecisionEntry, type LogEntry, type StatementEntry } from '../governance/entries.ts';
+import type { Effect, GovernanceState } from '../governance/state.ts';
 import { verifyStatement } from '../governance/statements.ts';
+import { legible } from '../platform/legible.ts';
+import { describeEffect, describeStatement, modelName } from './wording.ts';
 
 export interface AuditRow {
   readonly index: number;
@@ -11,29 +13,31 @@ export interface AuditRow {
   readonly what: 'genesis' | 'statement' | 'enrolment' | 'granted' | 'refused';
   readonly who: string;
   readonly text: string;
+  /** What the entry brought about, if anything: the last signature of a quorum does, those before do not. */
+  readonly effects: readonly string[];
 }
+
+type RowHead = Pick<AuditRow, 'index' | 'at' | 'effects'>;
 
 /**
  * @param state before the entry, by which names are looked up; undefined at the genesis entry
+ * @param effects what the fold made of the entry
  * @throws RefusalError those of `verifyStatement`
  */
-export function describeEntry(entry: LogEntry, index: number, state: GovernanceState | undefined): AuditRow {
-  const head = { index, at: entry.at };
+export function describeEntry(
+  entry: LogEntry,
+  index: number,
+  state: GovernanceState | undefined,
+  effects: readonly Effect[],
+): AuditRow {
+  const head = { index, at: entry.at, effects: effects.map((effect) => describeEffect(effect, state)) };
   switch (entry.type) {
-    case 'genesis':
-      return {
-        ...head,
-        what: 'genesis',
-        who: entry.origin,
-        text: `${entry.mode} server, ${personsOf(entry)}`,
-      };
-    case 'statement': {
-      if (state === undefined)
-        return { ...head, what: 'statement', who: 'nobody', text: 'before the genesis entry' };
-      const { person, named, payloadDigest } = verifyStatement(envelopeOf(entry), state.trustRoot);
-      const text = `${named.name} ${payloadDigest.slice(0, 16)}`;
-      return { ...head, what: 'statement', who: `${person.person} (${person.organisation})`, text };
+    case 'genesis': {
+      const text = `${entry.mode} server, trust root of ${entry.trustRoot.persons.length} persons`;
+      return { ...head, what: 'genesis', who: entry.origin, text };
     }
+    case 'statement':
+      return describeStatementEntry(head, entry, state);
     case 'enrolment': {
       const hardware = entry.simulated ? 'simulated TPM' : 'TPM';
       const text = `${hardware} with endorsement key ${entry.endorsementKeyDigest.slice(0, 16)}`;
@@ -44,24 +48,29 @@ export function describeEntry(entry: LogEntry, index: number, state: GovernanceS
   }
 }
 
-function personsOf(entry: Extract<LogEntry, { type: 'genesis' }>): string {
-  return `trust root of ${entry.trustRoot.persons.length} persons`;
+function describeStatementEntry(
+  head: RowHead,
+  entry: StatementEntry,
+  state: GovernanceState | undefined,
+): AuditRow {
+  if (state === undefined) {
+    return { ...head, what: 'statement', who: 'nobody', text: 'before the genesis entry' };
+  }
+  const { person, named, payloadDigest } = verifyStatement(envelopeOf(entry), state.trustRoot);
+  const text = `${describeStatement(named, state)} [${payloadDigest.slice(0, 16)}]`;
+  return { ...head, what: 'statement', who: `${person.person} (${person.organisation})`, text };
 }
 
 function describeDecision(entry: DecisionEntry, state: GovernanceState | undefined): string {
   const { renews, purpose, phase, lease, reasons, refusals, claims } = entry;
   const asked = renews === null ? 'key of' : 'renewal for';
-  const subject = `${asked} ${modelName(entry, state)} (${phase ?? 'not registered'}) for ${purpose}`;
-  if (lease === null)
-    return `${subject}: ${refusals.map(({ code, field }) => `${code} at ${field}`).join(', ')}`;
+  const model = modelName(entry.manifestDigest, state);
+  const subject = `${asked} ${model} (${phase ?? 'not registered'}) for ${legible(purpose)}`;
+  if (lease === null) {
+    return `${subject}: ${refusals.map(({ code, field }) => `${code} at ${legible(field)}`).join(', ')}`;
+  }
   const devices = claims
     .map((device) => `${device.simulated ? 'simulated ' : ''}${device.class}`)
     .join(' and ');
-  return `${subject}, on ${devices}, ${lease.endsAt - lease.startsAt} s, by ${reasons.join(', ')}`;
-}
-
-function modelName({ manifestDigest }: DecisionEntry, state: GovernanceState | undefined): string {
-  const registration = state?.models.get(manifestDigest)?.registration;
-  if (registration === undefined) return `model ${manifestDigest.slice(0, 16)}`;
-  return `${registration.model} ${registration.version}`;
+  return `${subject}, on ${devices}, ${lease.endsAt - lease.startsAt} s, by ${reasons.map(legible).join(', ')}`;
 }

@@ -1,5 +1,6 @@
 /** A log in a folder of the server's home: the database, its lock, and the newest checkpoint beside it. */
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
@@ -63,6 +64,11 @@ async function startOrClose(
     await storage.close();
     throw error;
   }
+}
+
+/** Whether a folder holds the database of a log; otherwise it may hold the static files of a mirror. */
+export function holdsReleaseLog(folder: string): boolean {
+  return existsSync(join(folder, DATABASE));
 }
 
 /** A log that is only read. Close it when done. */

@@ -9,13 +9,14 @@ import type { LogSource } from './reader.ts';
 import { tileRoutes } from './tile-routes.ts';
 import { MAX_ENTRY_BYTES, TILE_WIDTH } from './tiles.ts';
 
-const MAX_FILE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY_BYTES);
+/** The largest file of a log: a full bundle of the longest entries. */
+export const MAX_LOG_FILE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY_BYTES);
 
 /** A folder with the static files of a log, as a mirror keeps them. */
 export function folderSource(folder: string): LogSource {
   return async (path) => {
     try {
-      return await readFileBounded(join(folder, path), MAX_FILE_BYTES);
+      return await readFileBounded(join(folder, path), MAX_LOG_FILE_BYTES);
     } catch (error) {
       if (error instanceof RefusalError && (error as RefusalError).refusal.code === 'file-not-found')
         return undefined;

@@ -49,6 +49,7 @@ const JSON_MEDIA_TYPE = 'application/json';
 /** Larger than any answer of the protocol: a grant holds one entry of 64 KiB in base64 and a proof. */
 const DEFAULT_MAX_ANSWER_BYTES = 1024 * 1024;
 const DEFAULT_TIMEOUT_MILLISECONDS = 15_000;
+const NOT_FOUND = 404;
 
 export interface HttpClientOptions {
   /** `https://host:port`; comes from the operator. */
@@ -65,8 +66,13 @@ export interface HttpClient {
   get(path: string): Promise<JsonValue>;
   /** @param body canonical JSON, as `encodeCanonicalJson` and `encodeEnvelope` write it */
   post(path: string, body: Uint8Array): Promise<JsonValue>;
-  /** The answer as it is: for the log's checkpoint and tiles, which are not JSON. */
-  getBytes(path: string): Promise<Uint8Array>;
+  /**
+   * The answer as it is, undefined where the server has nothing (status 404): for the log's checkpoint and tiles,
+   * which are not JSON.
+   *
+   * @param maxBytes of the answer, in place of `maxAnswerBytes`
+   */
+  findBytes(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
   close(): void;
 }
 
@@ -98,10 +104,16 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const agent = new Agent({ keepAlive: true, ca: options.authorityCertificate, minVersion: 'TLSv1.3' });
   const send = async (exchange: Exchange): Promise<Answer> =>
     accept(await requestOnce(base, agent, exchange, limits), exchange, limits);
+  const find = async (path: string, maxAnswerBytes: number): Promise<Uint8Array | undefined> => {
+    const exchange = { method: 'GET', path } as const;
+    const bounds = { ...limits, maxAnswerBytes };
+    const answer = await requestOnce(base, agent, exchange, bounds);
+    return answer.status === NOT_FOUND ? undefined : accept(answer, exchange, bounds).body;
+  };
   return {
     get: async (path) => readJson(await send({ method: 'GET', path }), path, limits),
     post: async (path, body) => readJson(await send({ method: 'POST', path, body }), path, limits),
-    getBytes: async (path) => (await send({ method: 'GET', path })).body,
+    findBytes: find,
     close: () => {
       agent.destroy();
     },

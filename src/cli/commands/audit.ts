@@ -1,13 +1,19 @@
+import { join } from 'node:path';
+
 import type { Command } from 'commander';
 
 import { auditReleaseLog, type AuditReport } from '../../audit/audit-log.ts';
 import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
 import type { AuditRow } from '../../audit/rows.ts';
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import type { LogTrust } from '../../log/checkpoint.ts';
+import { holdsReleaseLog, readReleaseLog } from '../../log/log-folder.ts';
+import type { LogSource } from '../../log/reader.ts';
+import { folderSource, publishedSource } from '../../log/sources.ts';
 import { parseVerifierKey } from '../../log/verifier-key.ts';
-import { folderSource } from '../../log/sources.ts';
 import { serverSource } from '../../audit/server-source.ts';
 import { readServerProfile } from '../../platform/server-profile.ts';
+import { HOME_PLACES } from '../../server/home-layout.ts';
 import { print, profileOption, remark, withServer } from '../options.ts';
 
 export const auditAlarmRefusals = defineRefusals('unacceptable', {
@@ -24,9 +30,10 @@ interface AuditOptions {
   readonly json?: true;
 }
 
-function line({ index, at, what, who, text }: AuditRow): string {
+function line({ index, at, what, who, text, effects }: AuditRow): string {
   const time = new Date(at * 1000).toISOString().slice(0, 19);
-  return `${String(index).padStart(6)}  ${time}Z  ${what.padEnd(9)}  ${who}: ${text}`;
+  const brought = effects.length === 0 ? '' : ` -> ${effects.join(', ')}`;
+  return `${String(index).padStart(6)}  ${time}Z  ${what.padEnd(9)}  ${who}: ${text}${brought}`;
 }
 
 function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: boolean): void {
@@ -47,14 +54,31 @@ function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: bool
   );
 }
 
+/** A copy of a server's home, of the log folder in it, or the static files of a mirror. */
+async function withFolder<T>(
+  folder: string,
+  trust: LogTrust,
+  work: (source: LogSource) => Promise<T>,
+): Promise<T> {
+  const database = [folder, join(folder, HOME_PLACES.log)].find(holdsReleaseLog);
+  if (database === undefined) return await work(folderSource(folder));
+  const log = await readReleaseLog(database, trust);
+  try {
+    return await work(publishedSource(log));
+  } finally {
+    await log.close();
+  }
+}
+
 async function audit(options: AuditOptions): Promise<void> {
   const { origin, logKey } = await readServerProfile(options.profile);
   const trust = { origin, keys: [parseVerifierKey(logKey, 'profile.logKey')] };
   const previous = options.state === undefined ? undefined : await recallTreeHead(options.state, origin);
+  const work = (source: LogSource): Promise<AuditReport> => auditReleaseLog(source, trust, previous);
   const report =
     options.folder === undefined
-      ? await withServer(options.profile, (client) => auditReleaseLog(serverSource(client), trust, previous))
-      : await auditReleaseLog(folderSource(options.folder), trust, previous);
+      ? await withServer(options.profile, (client) => work(serverSource(client)))
+      : await withFolder(options.folder, trust, work);
   printReport(report, options.json === true);
   const [alarm] = report.alarms;
   if (alarm !== undefined) {
@@ -73,7 +97,10 @@ export function registerAudit(program: Command): void {
     .command('audit')
     .description('verify the release log and print who got which key, when, why')
     .addOption(profileOption())
-    .option('--folder <dir>', 'read the static files of a mirror in place of the server')
+    .option(
+      '--folder <dir>',
+      'read a copy in place of the server: static files of a mirror, a log folder, a server home',
+    )
     .option('--state <file>', 'remember what was verified, and refuse a log that contradicts it')
     .option('--json', 'one JSON document in place of lines')
     .action(audit);
