@@ -3,6 +3,7 @@
 import { CommanderError } from 'commander';
 
 import { defineRefusals, isRefusal, type RefusalFamilyName } from '../../attestation/core/refusal.ts';
+import { legible } from '../platform/legible.ts';
 
 export const usageRefusals = defineRefusals('usage', {
   'argument-invalid': {
@@ -44,8 +45,9 @@ const SIGNAL_EXIT_CODES: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130
 export function describeFailure(error: unknown): { readonly text: string; readonly exitCode: number } {
   if (isRefusal(error)) {
     const { code, field, expected, found, hint } = error.refusal;
+    const line = legible(`weightgate: ${field}: expected ${expected}, found ${found} [${code}]`);
     return {
-      text: `weightgate: ${field}: expected ${expected}, found ${found} [${code}]\n            ${hint}\n`,
+      text: `${line}\n            ${legible(hint)}\n`,
       exitCode: EXIT_CODES[error.family],
     };
   }

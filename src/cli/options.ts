@@ -3,6 +3,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 
 import { openSigningKey, type NamedSigner } from '../keys/signing-key.ts';
+import { legible } from '../platform/legible.ts';
 import { createHttpClient, type HttpClient } from '../platform/http-client.ts';
 import { readServerProfile, type ServerProfile } from '../platform/server-profile.ts';
 import { readPassphrase } from './passphrase.ts';
@@ -78,12 +79,12 @@ export async function openSigningKeys(
   return signers;
 }
 
-/** Results go to standard output (CL-4). */
-export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+/** Results go to standard output (CL-4). @param line may hold what a server or a log said */
+export function print(line: string): void {
+  process.stdout.write(`${legible(line)}\n`);
 }
 
-/** Progress and remarks go to standard error (CL-4). */
-export function remark(text: string): void {
-  process.stderr.write(`${text}\n`);
+/** Progress and remarks go to standard error (CL-4). @param line as for `print` */
+export function remark(line: string): void {
+  process.stderr.write(`${legible(line)}\n`);
 }

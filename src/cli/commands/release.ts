@@ -8,11 +8,14 @@ import { openBundleOf } from '../bundle.ts';
 import { collect, passphraseOption, print, profileOption, withServer } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
+/** What a date can say. */
+const LATEST_POSIX_SECONDS = 8_640_000_000_000;
+
 const modelSchema = z.looseObject({
   model: z.string(),
   modelVersion: z.string(),
   phase: phaseField,
-  phaseSince: z.int(),
+  phaseSince: z.int().min(0).max(LATEST_POSIX_SECONDS),
   holds: z.array(z.looseObject({ hold: z.string(), kind: z.string(), reason: z.string() })),
 });
 
@@ -22,10 +25,10 @@ async function fetchModel(client: HttpClient, manifestDigest: string): Promise<M
   return readShape(modelSchema, await client.get(`/v1/models/${manifestDigest}`), 'model');
 }
 
-function describe({ model, modelVersion, phase, phaseSince, holds }: ModelState): string {
+function describe({ model, modelVersion, phase, phaseSince, holds }: ModelState): readonly string[] {
   const since = new Date(phaseSince * 1000).toISOString();
-  const held = holds.map(({ kind, reason, hold }) => `\n  held (${kind}): ${reason} [${hold}]`);
-  return `${model} ${modelVersion}: phase ${phase} since ${since}${held.join('')}`;
+  const held = holds.map(({ kind, reason, hold }) => `  held (${kind}): ${reason} [${hold}]`);
+  return [`${model} ${modelVersion}: phase ${phase} since ${since}`, ...held];
 }
 
 /** `weightgate release promote|status`: the phases of a model version. */
@@ -57,7 +60,7 @@ export function registerRelease(program: Command): void {
     .action(async (bundlePath: string, options: { profile: string }) => {
       const { manifest } = await openBundleOf(bundlePath, options.profile);
       await withServer(options.profile, async (client) => {
-        print(describe(await fetchModel(client, manifest.digest)));
+        for (const line of describe(await fetchModel(client, manifest.digest))) print(line);
       });
     });
 }
