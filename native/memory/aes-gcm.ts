@@ -3,7 +3,7 @@
  * memory that we own. node:crypto makes a new buffer for each result, which the collector leaves behind unwiped.
  */
 
-import { nativeFunction, type Pointer } from './libc.ts';
+import { asyncNativeFunction, nativeFunction, type Pointer } from './libc.ts';
 import { memoryRefusals } from './refusals.ts';
 
 const GCM_TAG_BYTES = 16;
@@ -25,6 +25,7 @@ function loadCalls() {
     ),
     update: nativeFunction('int EVP_CipherUpdate(void *, void *, void *, const void *, int)'),
     final: nativeFunction('int EVP_CipherFinal_ex(void *, void *, void *)'),
+    updateAsync: asyncNativeFunction('int EVP_CipherUpdate(void *, void *, void *, const void *, int)'),
     control: nativeFunction('int EVP_CIPHER_CTX_ctrl(void *, int, int, void *)'),
   };
 }
@@ -54,6 +55,12 @@ export class Aes256Gcm {
   update(data: Pointer, length: number): void {
     if (length === 0) return;
     this.#check(this.#calls.update(this.#context, data, this.#written, data, length));
+  }
+
+  /** As `update`, on another thread; nothing else may be asked of this object until it is done. */
+  async updateAsync(address: bigint, length: number): Promise<void> {
+    if (length === 0) return;
+    this.#check(await this.#calls.updateAsync(this.#context, address, this.#written, address, length));
   }
 
   /** @returns the tag of the message, 16 bytes */

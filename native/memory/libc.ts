@@ -48,14 +48,22 @@ export interface Libc {
   /** The offset found, or -1. */
   seek(fileDescriptor: number, offset: number, whence: number): number;
   close(fileDescriptor: number): number;
-  /** Bytes read, fewer only at the end of the file; or -1. */
-  pread(fileDescriptor: number, target: Pointer, bytes: number, offset: number): number;
+  /** On another thread. Bytes read, 0 at the end of the file, or -1; the number of the error is lost. */
+  preadAsync(fileDescriptor: number, target: bigint, bytes: number, offset: number): Promise<number>;
   copy(target: Pointer, source: Pointer, bytes: number): void;
+  /** On another thread. */
+  copyAsync(target: bigint, source: bigint, bytes: number): Promise<void>;
   /** Overwrites with zeros in a way that no compiler leaves out. */
   clear(target: Pointer, bytes: number): void;
 }
 
 type Native = (...values: readonly (Pointer | number | string | null)[]) => unknown;
+/** The other form that koffi gives every function. */
+interface CallbackNative {
+  async(...values: readonly unknown[]): void;
+}
+
+type AsyncNative = (...values: readonly (Pointer | number)[]) => Promise<unknown>;
 
 /**
  * Finds a function in this process: the C library, and what the node binary exports.
@@ -72,6 +80,23 @@ export function nativeFunction(declaration: string): Native {
       { cause },
     );
   }
+}
+
+/**
+ * As `nativeFunction`, but each call runs on a thread of the platform's pool (UV_THREADPOOL_SIZE, 4 by default).
+ * Memory that is passed must stay until the promise is settled.
+ *
+ * @throws RefusalError `memory-platform`
+ */
+export function asyncNativeFunction(declaration: string): AsyncNative {
+  const call = nativeFunction(declaration) as unknown as CallbackNative;
+  return (...values) =>
+    new Promise((resolve, reject) => {
+      call.async(...values, (error: Error | null, result: unknown) => {
+        if (error === null) resolve(result);
+        else reject(error);
+      });
+    });
 }
 
 /** The number of the last error, by name, for refusals. */
@@ -100,8 +125,9 @@ function loadLibc(): Libc {
   const fcntl = nativeFunction('int fcntl(int, int, int)');
   const lseek = nativeFunction('int64_t lseek(int, int64_t, int)');
   const close = nativeFunction('int close(int)');
-  const pread = nativeFunction('int64_t pread(int, void *, size_t, int64_t)');
+  const preadAsync = asyncNativeFunction('int64_t pread(int, void *, size_t, int64_t)');
   const memcpy = nativeFunction('void *memcpy(void *, const void *, size_t)');
+  const memcpyAsync = asyncNativeFunction('void *memcpy(void *, const void *, size_t)');
   const explicitBzero = nativeFunction('void explicit_bzero(void *, size_t)');
   return {
     mmap: (bytes, flags, fileDescriptor) =>
@@ -115,8 +141,12 @@ function loadLibc(): Libc {
     addSeals: (fileDescriptor, seals) => fcntl(fileDescriptor, F_ADD_SEALS, seals) as number,
     seek: (fileDescriptor, offset, whence) => lseek(fileDescriptor, offset, whence) as number,
     close: (fileDescriptor) => close(fileDescriptor) as number,
-    pread: (fileDescriptor, target, bytes, offset) => pread(fileDescriptor, target, bytes, offset) as number,
+    preadAsync: async (fileDescriptor, target, bytes, offset) =>
+      (await preadAsync(fileDescriptor, target, bytes, offset)) as number,
     copy: (target, source, bytes) => void memcpy(target, source, bytes),
+    copyAsync: async (target, source, bytes) => {
+      await memcpyAsync(target, source, bytes);
+    },
     clear: (target, bytes) => void explicitBzero(target, bytes),
   };
 }

@@ -25,7 +25,7 @@ export interface Progress {
 }
 
 export interface PoolOptions {
-  /** All cores by default, at most 8. */
+  /** All cores by default, up to a limit that the work sets. */
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called about ten times a second, and at the end. */
@@ -57,7 +57,25 @@ export async function runPool(
   options: PoolOptions,
 ): Promise<void> {
   const jobs = new Jobs(jobCount);
-  const { signal, onProgress } = options;
+  const threads = Math.max(1, Math.min(options.threads ?? defaultThreads(), jobCount));
+  const start: WorkerStart = { work, jobCount, shared: jobs.shared };
+  await supervise(jobs, totalBytes, options, () =>
+    Array.from({ length: threads }, () => runWorker(workerFile, start, jobs)),
+  );
+}
+
+/**
+ * Watches over jobs from this thread: progress, the request to stop, the first failure.
+ *
+ * @param run starts all who take jobs; each promise resolves when it has ended, with what went wrong
+ * @throws what went wrong first, `sealed-interrupted`
+ */
+export async function supervise(
+  jobs: Jobs,
+  totalBytes: number,
+  { signal, onProgress }: PoolOptions,
+  run: () => readonly Promise<Error | undefined>[],
+): Promise<void> {
   const report = (): void => onProgress?.({ doneBytes: jobs.doneBytes, totalBytes });
   const stop = (): void => {
     jobs.stop();
@@ -66,9 +84,7 @@ export async function runPool(
   signal?.addEventListener('abort', stop);
   const timer = setInterval(report, PROGRESS_INTERVAL_MILLISECONDS);
   try {
-    const threads = Math.max(1, Math.min(options.threads ?? defaultThreads(), jobCount));
-    const start: WorkerStart = { work, jobCount, shared: jobs.shared };
-    const ends = await Promise.all(Array.from({ length: threads }, () => runWorker(workerFile, start, jobs)));
+    const ends = await Promise.all(run());
     const failure = ends.find((end) => end !== undefined);
     if (failure !== undefined) throw failure;
     if (signal?.aborted === true) throw interrupted();

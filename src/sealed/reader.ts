@@ -37,10 +37,10 @@ export class SealedBundle {
   readonly manifest: TrustedManifest;
   /** By path, in manifest order. */
   readonly files: ReadonlyMap<string, IndexedFile>;
-  /** All tags, authentic, in shared memory. */
-  readonly tags: Uint8Array<SharedArrayBuffer>;
+  /** All tags, authentic. */
+  readonly tags: Uint8Array;
 
-  private constructor(folder: string, manifest: TrustedManifest, tags: Uint8Array<SharedArrayBuffer>) {
+  private constructor(folder: string, manifest: TrustedManifest, tags: Uint8Array) {
     this.folder = folder;
     this.manifest = manifest;
     this.tags = tags;

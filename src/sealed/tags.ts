@@ -43,13 +43,10 @@ export function encodeTags(context: TagsContext, tags: Uint8Array): Uint8Array {
 /**
  * Reads and checks the tags that a manifest names (SW-13).
  *
- * @returns the tags alone, in memory that worker threads share: they are not secret
+ * @returns the tags alone
  * @throws RefusalError `sealed-tags-*`, `layout-*`, `sealed-file-missing`, `sealed-file-kind`, `sealed-not-readable`
  */
-export async function readTags(
-  folder: string,
-  manifest: TrustedManifest,
-): Promise<Uint8Array<SharedArrayBuffer>> {
+export async function readTags(folder: string, manifest: TrustedManifest): Promise<Uint8Array> {
   const expectedBytes = TAGS_HEADER_BYTES + TAG_BYTES * totalChunks(manifest.files);
   const { handle, bytes } = await openRegularFile(folder, TAGS_PATH);
   try {
@@ -60,7 +57,7 @@ export async function readTags(
         found: `${bytes} bytes`,
       });
     }
-    const content = new Uint8Array(new SharedArrayBuffer(bytes));
+    const content = new Uint8Array(bytes);
     await readFully(handle, content, 0, TAGS_PATH);
     checkContent(content, manifest);
     return content.subarray(TAGS_HEADER_BYTES);

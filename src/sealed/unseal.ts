@@ -1,15 +1,19 @@
 /** Opening a bundle into memory: all files or none, authenticated before anybody can read them. */
 
+import { availableParallelism } from 'node:os';
+
 import { requireAvailableMemory } from '../../native/memory/available.ts';
 import type { KeyMemory } from '../../native/memory/key-memory.ts';
 import { SecretMemory } from '../../native/memory/secret-memory.ts';
 import { checkContents } from './contents.ts';
-import { runPool, type PoolOptions } from './pool.ts';
+import { Jobs } from './jobs.ts';
+import { supervise, type PoolOptions } from './pool.ts';
 import type { IndexedFile, SealedBundle, UnlockedBundle } from './reader.ts';
 import { totalChunks } from './tags.ts';
-import type { UnsealFile, UnsealWork } from './unseal-worker.ts';
+import { runUnsealLane, type UnsealFile, type UnsealWork } from './unseal-lane.ts';
 
-const UNSEAL_WORKER = new URL('./unseal-worker.ts', import.meta.url);
+/** The platform's pool has four threads by default, and each lane keeps one busy. */
+const MAX_DEFAULT_LANES = 4;
 
 export interface UnsealOptions extends PoolOptions {
   /** Which files; all of them by default. */
@@ -28,7 +32,7 @@ export interface UnsealedBundle {
  * Opens files of a bundle on all cores.
  *
  * @param modelKey stays the caller's, and may be closed as soon as this returns
- * @throws RefusalError `sealed-key-wrong`, `sealed-chunk-tag`, `sealed-file-*`, `sealed-interrupted`, `sealed-worker`,
+ * @throws RefusalError `sealed-key-wrong`, `sealed-chunk-tag`, `sealed-file-*`, `sealed-interrupted`,
  *   `weights-*`, `memory-*`; after any of them all memory has been overwritten and given back (SW-22)
  */
 export async function unseal(
@@ -76,7 +80,11 @@ async function openChunks(
     }),
   };
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  await runPool(UNSEAL_WORKER, work, { jobCount: totalChunks(files), totalBytes }, options);
+  const jobs = new Jobs(totalChunks(files));
+  const lanes = options.threads ?? Math.min(availableParallelism(), MAX_DEFAULT_LANES);
+  await supervise(jobs, totalBytes, options, () =>
+    Array.from({ length: lanes }, () => runUnsealLane(work, jobs)),
+  );
 }
 
 async function sealAndCheck(path: string, bytes: number, memory: SecretMemory | undefined): Promise<void> {

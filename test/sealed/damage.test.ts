@@ -219,7 +219,7 @@ describe('files that are cut, added or gone', () => {
     expect(await refusalCodeAsync(() => unseal(bundle, modelKey))).toBe('sealed-file-size');
     expect(await refusalCodeAsync(() => bundle.verify())).toBe('sealed-file-size');
     rmSync(join(folder, 'weights/a.bin'));
-    expect(await refusalCodeAsync(() => unseal(bundle, modelKey))).toBe('sealed-not-readable');
+    expect(await refusalCodeAsync(() => unseal(bundle, modelKey))).toBe('sealed-file-missing');
   });
 
   const damages: readonly [string, string, (folder: string) => void][] = [
