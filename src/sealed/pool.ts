@@ -57,7 +57,7 @@ export async function runPool(
   options: PoolOptions,
 ): Promise<void> {
   const jobs = new Jobs(jobCount);
-  const threads = Math.max(1, Math.min(options.threads ?? defaultThreads(), jobCount));
+  const threads = threadCount(options, jobCount, MAX_DEFAULT_THREADS);
   const start: WorkerStart = { work, jobCount, shared: jobs.shared };
   await supervise(jobs, totalBytes, options, () =>
     Array.from({ length: threads }, () => runWorker(workerFile, start, jobs)),
@@ -88,6 +88,7 @@ export async function supervise(
     const failure = ends.find((end) => end !== undefined);
     if (failure !== undefined) throw failure;
     if (signal?.aborted === true) throw interrupted();
+    if (jobs.doneBytes !== totalBytes) throw incomplete(jobs.doneBytes, totalBytes);
     report();
   } finally {
     clearInterval(timer);
@@ -95,8 +96,10 @@ export async function supervise(
   }
 }
 
-function defaultThreads(): number {
-  return Math.min(availableParallelism(), MAX_DEFAULT_THREADS);
+/** @param most how many threads the work takes when its caller does not say; one is always taken */
+export function threadCount({ threads }: PoolOptions, jobCount: number, most: number): number {
+  const wanted = threads ?? Math.min(availableParallelism(), most);
+  return Math.max(1, Math.min(Math.floor(wanted) || 1, jobCount));
 }
 
 function interrupted(): RefusalError {
@@ -104,6 +107,15 @@ function interrupted(): RefusalError {
     field: 'work',
     expected: 'to run to its end',
     found: 'a request to stop',
+  });
+}
+
+/** Jobs that nobody finished and nobody refused must never pass for done. */
+function incomplete(doneBytes: number, totalBytes: number): RefusalError {
+  return sealedEnvironment.error('sealed-worker', {
+    field: 'work',
+    expected: `${totalBytes} bytes`,
+    found: `${doneBytes} bytes`,
   });
 }
 

@@ -1,13 +1,11 @@
 /** Opening a bundle into memory: all files or none, authenticated before anybody can read them. */
 
-import { availableParallelism } from 'node:os';
-
 import { requireAvailableMemory } from '../../native/memory/available.ts';
 import type { KeyMemory } from '../../native/memory/key-memory.ts';
 import { SecretMemory } from '../../native/memory/secret-memory.ts';
 import { checkContents } from './contents.ts';
 import { Jobs } from './jobs.ts';
-import { supervise, type PoolOptions } from './pool.ts';
+import { supervise, threadCount, type PoolOptions } from './pool.ts';
 import type { IndexedFile, SealedBundle, UnlockedBundle } from './reader.ts';
 import { totalChunks } from './tags.ts';
 import { runUnsealLane, type UnsealFile, type UnsealWork } from './unseal-lane.ts';
@@ -81,7 +79,7 @@ async function openChunks(
   };
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
   const jobs = new Jobs(totalChunks(files));
-  const lanes = options.threads ?? Math.min(availableParallelism(), MAX_DEFAULT_LANES);
+  const lanes = threadCount(options, totalChunks(files), MAX_DEFAULT_LANES);
   await supervise(jobs, totalBytes, options, () =>
     Array.from({ length: lanes }, () => runUnsealLane(work, jobs)),
   );

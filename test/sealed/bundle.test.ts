@@ -87,24 +87,27 @@ describe('sealing and opening', () => {
     expect(await refusalCodeAsync(() => SealedBundle.open(folder, {}))).toBe('sealed-trust-missing');
   });
 
-  it.each([1, 2, 5])('SW-22: opens all files into memory with %i threads', async (threads) => {
-    const bundle = await SealedBundle.open(folder, TRUST);
-    const reports: number[] = [];
-    const onProgress = ({ doneBytes }: { doneBytes: number }): void => {
-      reports.push(doneBytes);
-    };
-    const unsealed = await unseal(bundle, modelKey, { threads, onProgress });
-    try {
-      expect([...unsealed.files.keys()]).toEqual([...bundle.files.keys()]);
-      for (const [path, plaintext] of files) {
-        const memory = unsealed.files.get(path);
-        expect(Buffer.compare(readFileSync(memory?.path ?? ''), plaintext), path).toBe(0);
+  it.each([1, 2, 5, 0, Number.NaN])(
+    'SW-22: opens all files into memory with %d threads asked for',
+    async (threads) => {
+      const bundle = await SealedBundle.open(folder, TRUST);
+      const reports: number[] = [];
+      const onProgress = ({ doneBytes }: { doneBytes: number }): void => {
+        reports.push(doneBytes);
+      };
+      const unsealed = await unseal(bundle, modelKey, { threads, onProgress });
+      try {
+        expect([...unsealed.files.keys()]).toEqual([...bundle.files.keys()]);
+        for (const [path, plaintext] of files) {
+          const memory = unsealed.files.get(path);
+          expect(Buffer.compare(readFileSync(memory?.path ?? ''), plaintext), path).toBe(0);
+        }
+        expect(reports.at(-1)).toBe(bundle.totalBytes);
+      } finally {
+        unsealed.close();
       }
-      expect(reports.at(-1)).toBe(bundle.totalBytes);
-    } finally {
-      unsealed.close();
-    }
-  });
+    },
+  );
 
   it('opens one file alone', async () => {
     const bundle = await SealedBundle.open(folder, TRUST);
