@@ -8,7 +8,7 @@ import { excerpt, fromBase64 } from '../../attestation/core/bytes.ts';
 import { decodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import type { GovernanceState } from '../governance/state.ts';
-import { decodeEnvelope, dsseRefusals, verifyEnvelope, type Envelope } from '../platform/dsse.ts';
+import { decodeEnvelope, dsseRefusals, keyIdOf, verifyEnvelope, type Envelope } from '../platform/dsse.ts';
 import { readShape } from '../platform/shape.ts';
 import { requestRefusals } from './refusals.ts';
 
@@ -70,18 +70,20 @@ export function verifyLabSignature(
   request: ClaimedRequest<{ readonly lab: string }>,
 ): void {
   const { lab } = request.message;
-  const keys = state.labs.get(lab)?.accreditation.publicKeys ?? [];
+  const accredited = state.labs.get(lab)?.accreditation.publicKeys ?? [];
+  const keys = accredited.map((key) => fromBase64(key, 'accreditation.publicKeys'));
   try {
-    verifyEnvelope(
-      request.envelope,
-      keys.map((key) => fromBase64(key, 'accreditation.publicKeys')),
-      1,
-      'request',
-    );
+    verifyEnvelope(request.envelope, keys.filter(isNamedIn(request.envelope)), 1, 'request');
   } catch (cause) {
     if (!isRefusal(cause)) throw cause;
     const expected = `a signature by one of the ${keys.length} keys of ${excerpt(lab)}`;
     const facts = { field: 'request.signatures', expected, found: 'none that holds' };
     throw requestRefusals.error('request-signature', facts, { cause });
   }
+}
+
+/** Where the signature names a key, no other is tried: what is said of the key is true, too, of what is accepted. */
+function isNamedIn({ signatures }: Envelope): (key: Uint8Array) => boolean {
+  const keyid = signatures[0]?.keyid;
+  return (key) => keyid === undefined || keyid === keyIdOf(key);
 }
