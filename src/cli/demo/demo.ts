@@ -85,7 +85,7 @@ async function prepare(stage: Stage, undo: AsyncDisposableStack): Promise<DemoMa
   keys.forEach((args, i) => {
     stage.show(args, outcomes[i] ?? { exitCode: 1, output: '', errors: '' });
   });
-  stage.say(`   ${model.stdout.trim()}`);
+  stage.say(`   a small language model: ${model.stdout.trim().replace(/^.*?: /, '')}`);
   return machine;
 }
 

@@ -106,7 +106,9 @@ export class Stage implements AsyncDisposable {
   async keepRunning(announcement: string, ...args: readonly string[]): Promise<LongRunning> {
     this.say(styleText('dim', `   $ weightgate ${this.shorten(args.join(' '))}`));
     const child = this.start(args);
+    let isStopping = false;
     const stop = async (): Promise<void> => {
+      isStopping = true;
       child.kill('SIGTERM');
       await exitOf(child);
     };
@@ -115,7 +117,7 @@ export class Stage implements AsyncDisposable {
       if (stream === null) continue;
       createInterface({ input: stream }).on('line', (line) => {
         // The operational log is JSON and not for this screen.
-        if (!line.startsWith('{')) this.say(`   ${this.shorten(line)}`);
+        if (!line.startsWith('{') && !isStopping) this.say(`   ${this.shorten(line)}`);
         if (line.startsWith(announcement)) resolve(line.slice(announcement.length));
       });
     }
