@@ -2,10 +2,10 @@
 
 import { Command } from 'commander';
 
+import packageDocument from '../../package.json' with { type: 'json' };
 import { registerAgent } from './commands/agent.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerDemo } from './commands/demo.ts';
-
 import { registerHold } from './commands/hold.ts';
 import { registerInit } from './commands/init.ts';
 import { registerKey } from './commands/key.ts';
@@ -16,12 +16,14 @@ import { registerReference } from './commands/reference.ts';
 import { registerRelease } from './commands/release.ts';
 import { registerSeal } from './commands/seal.ts';
 import { registerServe } from './commands/serve.ts';
+import { registerVerify } from './commands/verify.ts';
 import { describeFailure } from './failure.ts';
 
 const REGISTRATIONS = [
   registerKey,
   registerInit,
   registerSeal,
+  registerVerify,
   registerServe,
   registerLab,
   registerModel,
@@ -37,9 +39,16 @@ const REGISTRATIONS = [
 function createProgram(): Command {
   const program = new Command('weightgate')
     .description('publish model weights as ciphertext; decide where they may run')
+    .version(packageDocument.version, '--version', 'print the version')
     .exitOverride()
     .configureHelp({ showGlobalOptions: false })
-    .showHelpAfterError('(see the command with --help)');
+    .configureOutput({
+      // commander's own lines look like those of our refusals (CL-1).
+      outputError: (text, write) => {
+        write(text.replace(/^error: /, 'weightgate: '));
+      },
+    })
+    .showHelpAfterError('            See the command with --help.');
   for (const register of REGISTRATIONS) register(program);
   return program;
 }

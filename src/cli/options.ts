@@ -1,6 +1,6 @@
-/** Arguments that several commands share, and how they are read. */
+/** Options that several commands share, and what is opened by them. */
 
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 
 import { openSigningKey, type NamedSigner } from '../keys/signing-key.ts';
 import { legible } from '../platform/legible.ts';
@@ -8,47 +8,14 @@ import { createHttpClient, type HttpClient } from '../platform/http-client.ts';
 import { readServerProfile, type ServerProfile } from '../platform/server-profile.ts';
 import { readPassphrase } from './passphrase.ts';
 
+/** Where `init` puts the profile in a server home. */
+export const PROFILE = 'profile.json';
+
 export const passphraseOption = (): Option =>
   new Option('--passphrase-file <file>', 'file whose first line is the passphrase; asked for otherwise');
 
 export const profileOption = (): Option =>
   new Option('--profile <file>', 'server profile, as weightgate init writes it').makeOptionMandatory();
-
-/** For options that may be given several times. */
-export function collect(value: string, earlier: readonly string[] = []): readonly string[] {
-  return [...earlier, value];
-}
-
-/** @throws InvalidArgumentError, which commander shows with the name of the option */
-export function parsePositiveInteger(text: string): number {
-  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a positive whole number.');
-  return Number(text);
-}
-
-export interface Pair {
-  readonly name: string;
-  readonly value: string;
-}
-
-function parsePair(text: string): Pair {
-  const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('It must be name=value.');
-  return { name: text.slice(0, at), value: text.slice(at + 1) };
-}
-
-/** The same for options of the form `name=value`. @throws InvalidArgumentError */
-export function collectPairs(text: string, earlier: readonly Pair[] = []): readonly Pair[] {
-  return [...earlier, parsePair(text)];
-}
-
-/** `host:port`, with an IPv6 address in brackets. */
-export function parseListen(text: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || port > 65_535) throw new InvalidArgumentError('It must be host:port.');
-  return { host, port };
-}
 
 /** Runs work with a connection to the server of a profile and closes it. */
 export async function withServer<T>(

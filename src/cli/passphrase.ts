@@ -7,7 +7,7 @@ import { fromUtf8 } from '../../attestation/core/bytes.ts';
 import { readFileBounded } from '../platform/files.ts';
 import { usageRefusals } from './failure.ts';
 
-const MAX_PASSPHRASE_BYTES = 1024;
+const MAX_LINE_BYTES = 1024;
 
 /**
  * @param file path given by `--passphrase-file`; its first line is the passphrase
@@ -15,20 +15,27 @@ const MAX_PASSPHRASE_BYTES = 1024;
  * @throws RefusalError `passphrase-missing`, `argument-invalid`, `file-*`
  */
 export async function readPassphrase(file: string | undefined, purpose: string): Promise<string> {
-  const passphrase = file === undefined ? await askOnTerminal(purpose) : await readFirstLine(file);
-  if (passphrase === '') {
-    throw usageRefusals.error('argument-invalid', {
-      field: file ?? 'passphrase',
-      expected: 'a passphrase',
-      found: 'an empty one',
-    });
-  }
+  if (file !== undefined) return await readSecretLine(file, 'a passphrase');
+  const passphrase = await askOnTerminal(purpose);
+  if (passphrase === '') refuseEmpty('passphrase', 'a passphrase');
   return passphrase;
 }
 
-async function readFirstLine(file: string): Promise<string> {
-  const text = fromUtf8(await readFileBounded(file, MAX_PASSPHRASE_BYTES), file);
-  return text.split('\n', 1)[0] ?? '';
+/**
+ * The first line of a file that holds a secret.
+ *
+ * @param expected what it is, for the refusal
+ * @throws RefusalError `argument-invalid` for an empty line, `file-*`, `utf8-malformed`
+ */
+export async function readSecretLine(file: string, expected: string): Promise<string> {
+  const text = fromUtf8(await readFileBounded(file, MAX_LINE_BYTES), file);
+  const line = (text.split('\n', 1)[0] ?? '').replace(/\r$/, '');
+  if (line === '') refuseEmpty(file, expected);
+  return line;
+}
+
+function refuseEmpty(field: string, expected: string): never {
+  throw usageRefusals.error('argument-invalid', { field, expected, found: 'an empty one' });
 }
 
 async function askOnTerminal(purpose: string): Promise<string> {

@@ -18,7 +18,9 @@ import { openSigningKeys, print, withServer } from './options.ts';
 
 const answerSchema = z.looseObject({
   index: z.int(),
-  effects: z.array(z.looseObject({ effect: z.string() })),
+  effects: z.array(
+    z.looseObject({ effect: z.string(), persons: z.int().optional(), needed: z.int().optional() }),
+  ),
 });
 
 /** Options of every command that makes a statement. */
@@ -59,7 +61,10 @@ async function postEnvelope(client: HttpClient, envelope: Uint8Array): Promise<J
 
 function describe(name: string, signer: NamedSigner, answer: JsonValue): string {
   const { index, effects } = readShape(answerSchema, answer, 'answer');
-  const brought =
-    effects.length === 0 ? 'more signatures are needed' : effects.map(({ effect }) => effect).join(', ');
+  const brought = effects
+    .map(({ effect, persons, needed }) =>
+      persons === undefined ? effect : `signature ${persons} of ${needed ?? '?'}`,
+    )
+    .join(', ');
   return `${name} signed by ${signer.name}: log entry ${index}: ${brought}`;
 }

@@ -19,6 +19,7 @@ import {
   leaseIdentifierField,
   modeField,
   objectNameField,
+  originField,
   phaseField,
   posixSecondsField,
 } from './fields.ts';
@@ -36,8 +37,7 @@ const jsonField = z.custom<JsonValue>((value) => value !== undefined);
 const genesisSchema = z.strictObject({
   ...head,
   type: z.literal('genesis'),
-  /** No space and no plus sign: it is the name in a signed note's key (C2SP signed-note). */
-  origin: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/),
+  origin: originField,
   mode: modeField,
   logKey: z.string().min(1).max(400),
   trustRoot: trustRootSchema,

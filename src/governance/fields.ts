@@ -27,6 +27,9 @@ export const jurisdictionField = z.string().regex(/^[A-Z]{2}$/);
 /** Lower-case hexadecimal SHA-256. */
 export const digestField = z.string().regex(/^[0-9a-f]{64}$/);
 
+/** Name of a log: no space and no plus sign, because it stands in the key of a signed note (C2SP signed-note). */
+export const originField = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$/);
+
 /** An Ed25519 public key: canonical base64 of 32 bytes, the unused bits of the last digit zero. */
 export const publicKeyField = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
 

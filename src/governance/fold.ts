@@ -14,7 +14,7 @@ import { verifyStatement } from './statements.ts';
 import { checkTrustRoot } from './trust-root.ts';
 
 /** What the origin of an evaluation server ends in, and that of a production server does not (RP-5). */
-const EVALUATION_ORIGIN_SUFFIX = '/evaluation';
+export const EVALUATION_ORIGIN_SUFFIX = '/evaluation';
 
 /**
  * The state after the first entry.

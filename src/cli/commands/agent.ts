@@ -2,30 +2,20 @@ import { createHash } from 'node:crypto';
 
 import { Option, type Command } from 'commander';
 
-import { fromUtf8, toHex } from '../../../attestation/core/bytes.ts';
+import { toHex } from '../../../attestation/core/bytes.ts';
 import { RefusalError, type Refusal } from '../../../attestation/core/refusal.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
 import { startAgent, type AgentStep } from '../../agent/agent.ts';
 import { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { readFileBounded } from '../../platform/files.ts';
 import { createLogger } from '../../platform/logging.ts';
 import { openBundleOf } from '../bundle.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
-import {
-  openSigningKeys,
-  parseListen,
-  parsePositiveInteger,
-  passphraseOption,
-  print,
-  profileOption,
-  remark,
-  withServer,
-} from '../options.ts';
+import { identifierArgument, parseListen, parsePositiveInteger, purposeArgument } from '../arguments.ts';
+import { openSigningKeys, passphraseOption, print, profileOption, remark, withServer } from '../options.ts';
+import { readSecretLine } from '../passphrase.ts';
 import { progressLine } from '../progress.ts';
-
-const MAX_API_KEY_BYTES = 1024;
 
 const tpmOption = (): Option => new Option('--tpm <tcti>', 'the TPM').default('device:/dev/tpmrm0');
 const keyAlgorithmOption = (): Option =>
@@ -94,7 +84,10 @@ async function run(bundlePath: string, options: RunOptions): Promise<void> {
   const bundle = await openBundleOf(bundlePath, options.profile);
   const policy = await readInferencePolicyFile(options.policy);
   const [labSigner] = await openSigningKeys([options.key], options.passphraseFile);
-  const apiKey = options.apiKeyFile === undefined ? undefined : await readApiKey(options.apiKeyFile);
+  const apiKey =
+    options.apiKeyFile === undefined
+      ? undefined
+      : await readSecretLine(options.apiKeyFile, 'a key for callers');
   if (labSigner === undefined) throw new Error('one key was opened and none returned');
   const progress = progressLine('unsealing');
   const onStep = (step: AgentStep): void => {
@@ -138,10 +131,6 @@ function pick({ threads, gpu }: RunOptions): { threads?: number; gpu?: boolean }
   return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { gpu }) };
 }
 
-async function readApiKey(path: string): Promise<string> {
-  return fromUtf8(await readFileBounded(path, MAX_API_KEY_BYTES), path).split('\n', 1)[0] ?? '';
-}
-
 function leaseOver(reason: Refusal): RefusalError {
   return new RefusalError('unacceptable', reason);
 }
@@ -161,11 +150,15 @@ export function registerAgent(program: Command): void {
     .command('run <bundle>')
     .description('obtain the key of a sealed bundle and serve the model, behind its policy')
     .addOption(profileOption())
-    .requiredOption('--lab <lab>', 'the lab, as it was accredited')
+    .requiredOption('--lab <lab>', 'the lab, as it was accredited', identifierArgument)
     .requiredOption('--key <file>', "the lab's signing key")
     .addOption(passphraseOption())
     .requiredOption('--policy <file>', 'the inference policy that the model was registered with')
-    .requiredOption('--purpose <text>', 'what the model is used for; the release policy judges it')
+    .requiredOption(
+      '--purpose <text>',
+      'what the model is used for; the release policy judges it',
+      purposeArgument,
+    )
     .addOption(tpmOption())
     .addOption(keyAlgorithmOption())
     .option('--listen <host:port>', 'where the model answers', parseListen, { host: '127.0.0.1', port: 8080 })

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Command } from 'commander';
@@ -12,6 +13,7 @@ import type { LogSource } from '../../log/reader.ts';
 import { folderSource, publishedSource } from '../../log/sources.ts';
 import { parseVerifierKey } from '../../log/verifier-key.ts';
 import { serverSource } from '../../audit/server-source.ts';
+import { fileRefusals } from '../../platform/files.ts';
 import { readServerProfile } from '../../platform/server-profile.ts';
 import { HOME_PLACES } from '../../server/home-layout.ts';
 import { print, profileOption, remark, withServer } from '../options.ts';
@@ -54,6 +56,16 @@ function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: bool
   );
 }
 
+async function requireFolder(path: string): Promise<void> {
+  const status = await stat(path).catch(() => undefined);
+  if (status?.isDirectory() === true) return;
+  throw fileRefusals.error('file-not-found', {
+    field: path,
+    expected: 'a folder with a copy of the log',
+    found: status === undefined ? 'nothing' : 'no folder',
+  });
+}
+
 /** A copy of a server's home, of the log folder in it, or the static files of a mirror. */
 async function withFolder<T>(
   folder: string,
@@ -61,7 +73,10 @@ async function withFolder<T>(
   work: (source: LogSource) => Promise<T>,
 ): Promise<T> {
   const database = [folder, join(folder, HOME_PLACES.log)].find(holdsReleaseLog);
-  if (database === undefined) return await work(folderSource(folder));
+  if (database === undefined) {
+    await requireFolder(folder);
+    return await work(folderSource(folder));
+  }
   const log = await readReleaseLog(database, trust);
   try {
     return await work(publishedSource(log));

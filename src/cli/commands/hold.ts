@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 
 import type { HoldTarget } from '../../governance/predicates.ts';
 import { usageRefusals } from '../failure.ts';
-import { collect, passphraseOption, profileOption } from '../options.ts';
+import { collect, collectDigests, digestArgument, identifierArgument, reasonArgument } from '../arguments.ts';
+import { passphraseOption, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface HoldOptions extends SigningOptions {
@@ -34,10 +35,10 @@ export function registerHold(program: Command): void {
     .description('stop grants and renewals at once; one signature is enough')
     .addOption(profileOption())
     .requiredOption('--key <file>', 'signing key of a person of the trust root', collect)
-    .option('--model <digest>', 'manifest digest of the model version to stop')
-    .option('--lab <lab>', 'lab to stop')
+    .option('--model <digest>', 'manifest digest of the model version to stop', digestArgument)
+    .option('--lab <lab>', 'lab to stop', identifierArgument)
     .option('--all', 'stop everything')
-    .requiredOption('--reason <text>', 'why, for the log')
+    .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
     .action(async (options: HoldOptions) => {
       await submitStatement(options, 'hold/v1', () => ({
@@ -47,11 +48,12 @@ export function registerHold(program: Command): void {
     });
 
   program
-    .command('resume <hold...>')
-    .description('lift holds, named by the digests that `release status` prints; needs the quorum')
+    .command('resume')
+    .description('lift holds; needs the quorum')
+    .argument('<hold...>', 'digests of the holds, as `release status` and `audit` print them', collectDigests)
     .addOption(profileOption())
     .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
-    .requiredOption('--reason <text>', 'why, for the log')
+    .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
     .action(async (holds: readonly string[], options: SigningOptions & { reason: string }) => {
       await submitStatement(options, 'resume/v1', () => ({ holds: [...holds], reason: options.reason }));

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 
 import { toBase64 } from '../../../attestation/core/bytes.ts';
 import { createSigningKey, readSigningKeyIdentity } from '../../keys/signing-key.ts';
+import { identifierArgument } from '../arguments.ts';
 import { passphraseOption, print } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 
@@ -12,7 +13,7 @@ export function registerKey(program: Command): void {
   key
     .command('create <file>')
     .description('make an Ed25519 signing key in a new file, under a passphrase')
-    .requiredOption('--name <name>', 'the person or lab whose key it is')
+    .requiredOption('--name <name>', 'the person or lab whose key it is', identifierArgument)
     .addOption(passphraseOption())
     .action(async (file: string, options: { name: string; passphraseFile?: string }) => {
       const passphrase = await readPassphrase(options.passphraseFile, `the new key ${file}`);

@@ -5,12 +5,14 @@ import { readSigningKeyIdentity } from '../../keys/signing-key.ts';
 import { systemClock } from '../../platform/clock.ts';
 import {
   collect,
-  collectPairs,
+  collectNamedDigests,
+  displayNameArgument,
+  identifierArgument,
+  jurisdictionArgument,
   type Pair,
   parsePositiveInteger,
-  passphraseOption,
-  profileOption,
-} from '../options.ts';
+} from '../arguments.ts';
+import { passphraseOption, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface AccreditOptions extends SigningOptions {
@@ -33,17 +35,22 @@ export function registerLab(program: Command): void {
   program
     .command('lab')
     .description('labs that may ask for keys')
-    .command('accredit <lab>')
+    .command('accredit')
     .description('accredit a lab, its keys and its machines; needs the quorum of the trust root')
+    .argument('<lab>', 'name of the lab', identifierArgument)
     .addOption(profileOption())
     .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
-    .requiredOption('--organisation <name>', 'who runs the lab')
-    .requiredOption('--jurisdiction <code>', 'where, as an ISO 3166 code, for example CH')
+    .requiredOption('--organisation <name>', 'who runs the lab', displayNameArgument)
+    .requiredOption(
+      '--jurisdiction <code>',
+      'where, as an ISO 3166 code, for example CH',
+      jurisdictionArgument,
+    )
     .requiredOption('--lab-key <file>', "the lab's signing key; its public part is taken", collect)
     .option(
       '--machine <name=digest>',
       'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
-      collectPairs,
+      collectNamedDigests,
       [],
     )
     .option('--days <number>', 'how long the accreditation lasts', parsePositiveInteger, 365)

@@ -4,7 +4,8 @@ import { toHex } from '../../../attestation/core/bytes.ts';
 import { openBundleOf } from '../bundle.ts';
 import { usageRefusals } from '../failure.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
-import { collect, passphraseOption, profileOption } from '../options.ts';
+import { collect } from '../arguments.ts';
+import { passphraseOption, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const VARIANTS = ['base', 'aligned'] as const;

@@ -4,7 +4,8 @@ import { fromUtf8 } from '../../../attestation/core/bytes.ts';
 import { predicateSchemas } from '../../governance/predicates.ts';
 import { readConfiguration } from '../../platform/configuration.ts';
 import { readFileBounded } from '../../platform/files.ts';
-import { collect, passphraseOption, profileOption } from '../options.ts';
+import { collect } from '../arguments.ts';
+import { passphraseOption, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const MAX_POLICY_BYTES = 48 * 1024;

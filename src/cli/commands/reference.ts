@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 
+import { readReferenceValues } from '../../../attestation/tpm/documents.ts';
 import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
 import { Tpm } from '../../agent/tpm/tpm.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { usageRefusals } from '../failure.ts';
-import { collect, parsePositiveInteger, passphraseOption, print, profileOption } from '../options.ts';
+import { collect, displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
+import { passphraseOption, print, profileOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const MAX_REFERENCE_BYTES = 48 * 1024;
@@ -65,8 +67,12 @@ export function registerReference(program: Command): void {
     .description('read the PCRs of a machine that is known to be good')
     .requiredOption('--tpm <tcti>', 'the TPM, for example device:/dev/tpmrm0')
     .requiredOption('--pcrs <list>', 'PCR numbers, for example 0,2,4,7', parsePcrs)
-    .requiredOption('--name <name>', 'name of the reference values')
-    .requiredOption('--source <text>', 'where the machine comes from and who vouches for it')
+    .requiredOption('--name <name>', 'name of the reference values', identifierArgument)
+    .requiredOption(
+      '--source <text>',
+      'where the machine comes from and who vouches for it',
+      displayNameArgument,
+    )
     .requiredOption('--out <file>', 'new file for the reference document')
     .action(recordReference);
 
@@ -75,11 +81,13 @@ export function registerReference(program: Command): void {
     .description('put reference values in force; needs the quorum')
     .addOption(profileOption())
     .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
-    .requiredOption('--name <name>', 'name of the reference values')
+    .requiredOption('--name <name>', 'name of the reference values', identifierArgument)
     .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
     .addOption(passphraseOption())
     .action(async (file: string, options: PublishOptions) => {
       const values = await readCanonicalFile(file, MAX_REFERENCE_BYTES);
+      // Whatever is in force is what every machine is compared with: a document that cannot be read stops them all.
+      readReferenceValues(values);
       await submitStatement(options, 'reference-values/v1', () => ({
         deviceClass: 'tpm',
         name: options.name,

@@ -1,11 +1,12 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { z } from 'zod';
 
-import { PHASES, phaseField } from '../../governance/fields.ts';
+import { PHASES, phaseField, type Phase } from '../../governance/fields.ts';
 import type { HttpClient } from '../../platform/http-client.ts';
 import { readShape } from '../../platform/shape.ts';
 import { openBundleOf } from '../bundle.ts';
-import { collect, passphraseOption, print, profileOption, withServer } from '../options.ts';
+import { collect, reasonArgument } from '../arguments.ts';
+import { passphraseOption, print, profileOption, withServer } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 /** What a date can say. */
@@ -40,15 +41,15 @@ export function registerRelease(program: Command): void {
     .description('move a model version to the next phase; needs the quorum')
     .addOption(profileOption())
     .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
-    .requiredOption('--to <phase>', PHASES.join(', '))
-    .requiredOption('--reason <text>', 'why, for the log')
+    .addOption(new Option('--to <phase>', 'the next phase').choices(PHASES).makeOptionMandatory())
+    .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
-    .action(async (bundlePath: string, options: SigningOptions & { to: string; reason: string }) => {
+    .action(async (bundlePath: string, options: SigningOptions & { to: Phase; reason: string }) => {
       const { manifest } = await openBundleOf(bundlePath, options.profile);
       await submitStatement(options, 'promotion/v1', async (client) => ({
         manifestDigest: manifest.digest,
         from: (await fetchModel(client, manifest.digest)).phase,
-        to: readShape(phaseField, options.to, '--to'),
+        to: options.to,
         reason: options.reason,
       }));
     });

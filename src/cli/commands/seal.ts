@@ -1,12 +1,18 @@
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { Option, type Command } from 'commander';
 
+import { toBase64 } from '../../../attestation/core/bytes.ts';
 import { storeModelKey, withFreshModelKey } from '../../keys/fresh-model-key.ts';
+import type { NamedSigner } from '../../keys/signing-key.ts';
+import { readServerProfile } from '../../platform/server-profile.ts';
 import { openServerKeys, type ServerKeys } from '../../server/home.ts';
 import { sealFolder, type SealedResult, type SealOptions } from '../../sealed/writer.ts';
+import { identifierArgument } from '../arguments.ts';
+import { usageRefusals } from '../failure.ts';
 import { withInterruption } from '../interruption.ts';
-import { openSigningKeys, passphraseOption, print } from '../options.ts';
+import { openSigningKeys, passphraseOption, print, PROFILE } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 import { progressLine } from '../progress.ts';
 
@@ -25,6 +31,7 @@ async function seal(folder: string, options: SealArguments): Promise<void> {
   const keys = await openServerKeys(options.home, await readPassphrase(options.passphraseFile, options.home));
   const progress = progressLine('sealing');
   try {
+    await requireBundleSigners(options.home, signers);
     const model = { name: options.name, version: options.modelVersion, variant: options.variant };
     const result = await withInterruption((signal) =>
       sealAndStore(keys, folder, options.out, { model, signers, signal, onProgress: progress.update }),
@@ -35,6 +42,19 @@ async function seal(folder: string, options: SealArguments): Promise<void> {
   } finally {
     progress.finish();
     keys.close();
+  }
+}
+
+/** A bundle that somebody else signed would be refused by everybody who is given it. */
+async function requireBundleSigners(home: string, signers: readonly NamedSigner[]): Promise<void> {
+  const { bundleSigners } = await readServerProfile(join(home, PROFILE));
+  for (const { name, publicKey } of signers) {
+    if (bundleSigners.includes(toBase64(publicKey))) continue;
+    throw usageRefusals.error('argument-invalid', {
+      field: '--key',
+      expected: 'the key of a person whom the profile of the server names',
+      found: `the key of ${name}`,
+    });
   }
 }
 
@@ -65,8 +85,8 @@ export function registerSeal(program: Command): void {
     .requiredOption('--out <bundle>', 'new folder for the sealed bundle')
     .requiredOption('--home <home>', 'home of the key-release server')
     .requiredOption('--key <file>', 'signing key of a person of the trust root, for the manifest')
-    .requiredOption('--name <name>', 'name of the model')
-    .requiredOption('--model-version <version>', 'its version')
+    .requiredOption('--name <name>', 'name of the model', identifierArgument)
+    .requiredOption('--model-version <version>', 'its version', identifierArgument)
     .addOption(
       new Option('--variant <variant>', 'which of the two').choices(['base', 'aligned']).default('aligned'),
     )
