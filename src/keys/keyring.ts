@@ -90,7 +90,7 @@ export async function createKeyring(options: KeyringOptions): Promise<void> {
  */
 export async function openKeyring(options: KeyringOptions): Promise<Keyring> {
   const { path, passphrase } = options;
-  const document = await readSecretFile(path, keyringSchema, 'keyring');
+  const document = await readSecretFile(path, keyringSchema);
   requireSameServer(document, options);
   return await withStretchedKey(passphrase, document.stretching, (key) => {
     requireCheck(key, document.check, path);

@@ -25,10 +25,9 @@ export async function writeSecretFile(path: string, document: JsonValue): Promis
 /**
  * Reads a file that holds secrets.
  *
- * @param name what the file is, for refusals
  * @throws RefusalError `key-file-exposed`, `file-*`, `json-*`, `utf8-malformed`, `shape-mismatch`
  */
-export async function readSecretFile<T>(path: string, schema: z.ZodType<T>, name: string): Promise<T> {
+export async function readSecretFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
   const bytes = await readFileBounded(path, MAX_FILE_BYTES);
   const { mode } = await stat(path);
   if ((mode & GROUP_AND_OTHERS) !== 0) {
@@ -38,10 +37,10 @@ export async function readSecretFile<T>(path: string, schema: z.ZodType<T>, name
       found: `mode 0${(mode & 0o777).toString(8)}`,
     });
   }
-  return parseSecretFile(bytes, schema, name);
+  return parseSecretFile(bytes, schema, path);
 }
 
-/** @throws RefusalError `json-*`, `utf8-malformed`, `shape-mismatch` */
-export function parseSecretFile<T>(bytes: Uint8Array, schema: z.ZodType<T>, name: string): T {
-  return readShape(schema, decodeCanonicalJson(bytes, { maxBytes: MAX_FILE_BYTES }, name), name);
+/** @param path for refusals @throws RefusalError `json-*`, `utf8-malformed`, `shape-mismatch` */
+export function parseSecretFile<T>(bytes: Uint8Array, schema: z.ZodType<T>, path: string): T {
+  return readShape(schema, decodeCanonicalJson(bytes, { maxBytes: MAX_FILE_BYTES }, path), path);
 }

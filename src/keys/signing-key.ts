@@ -92,8 +92,8 @@ export async function createSigningKey(options: {
  */
 export async function readSigningKeyIdentity(path: string): Promise<SigningKeyIdentity> {
   const bytes = await readFileBounded(path, MAX_FILE_BYTES);
-  const { name, publicKey } = parseSecretFile(bytes, signingKeySchema, 'signingKey');
-  return { name, publicKey: fromBase64(publicKey, 'signingKey.publicKey') };
+  const { name, publicKey } = parseSecretFile(bytes, signingKeySchema, path);
+  return { name, publicKey: fromBase64(publicKey, `${path}.publicKey`) };
 }
 
 /**
@@ -103,7 +103,7 @@ export async function readSigningKeyIdentity(path: string): Promise<SigningKeyId
  * `shape-mismatch`
  */
 export async function openSigningKey(path: string, passphrase: string): Promise<NamedSigner> {
-  const document = await readSecretFile(path, signingKeySchema, 'signingKey');
+  const document = await readSecretFile(path, signingKeySchema);
   const { name, publicKey } = document;
   const signer = await withStretchedKey(passphrase, document.stretching, (key) => {
     requireCheck(key, document.check, path);
@@ -114,7 +114,7 @@ export async function openSigningKey(path: string, passphrase: string): Promise<
       seed.fill(0);
     }
   });
-  if (!equalBytes(signer.publicKey, fromBase64(publicKey, 'signingKey.publicKey'))) {
+  if (!equalBytes(signer.publicKey, fromBase64(publicKey, `${path}.publicKey`))) {
     throw keyIntegrityRefusals.error('key-file-damaged', {
       field: path,
       expected: 'the seed of the stated public key (KC-8)',

@@ -58,7 +58,8 @@ export async function writeFileDurably(
     await rename(temporary, path);
     await syncFolder(dirname(path));
   } catch (cause) {
-    await rm(temporary, { force: true });
+    // Where the parent is no folder there is nothing to remove, and rm says so.
+    await rm(temporary, { force: true }).catch(() => undefined);
     if (cause instanceof Error && cause.name === 'RefusalError') throw cause;
     throw fileRefusals.error(
       'file-not-written',

@@ -1,6 +1,6 @@
 /** YAML 1.2 of the subset in which every text has one meaning: nothing in it has a second spelling (W11). */
 
-import { isAlias, isNode, parseDocument, visit, type Document } from 'yaml';
+import { isAlias, isNode, parseDocument, visit, type Document, type YAMLError } from 'yaml';
 
 import { excerpt } from '../../attestation/core/bytes.ts';
 
@@ -27,14 +27,16 @@ export function parsePlainYaml(text: string, refuse: YamlRefusal): unknown {
     prettyErrors: true,
   });
   const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) refuse('plain YAML', firstLineOf(problem.message));
+  if (problem !== undefined) refuse('plain YAML', describe(problem));
   refuseSecondSpellings(document, refuse);
   return document.toJS({ maxAliasCount: 0 });
 }
 
-/** The parser shows the lines of the file below its message, with their numbers; one line is what fits a refusal. */
-function firstLineOf(message: string): string {
-  return excerpt((message.split('\n', 1)[0] ?? '').replace(/:$/, ''));
+/** The place first, so that it survives where the text is shortened; the parser puts it, and an excerpt, at the end. */
+function describe({ message, linePos }: YAMLError): string {
+  const [text = ''] = message.split(/ at line |\n/, 1);
+  const line = linePos?.[0].line;
+  return line === undefined ? excerpt(text) : `line ${line}: ${excerpt(text)}`;
 }
 
 function refuseSecondSpellings(document: Document, refuse: YamlRefusal): void {

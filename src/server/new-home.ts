@@ -70,7 +70,8 @@ export async function createServerHome(home: NewHome, signal?: AbortSignal): Pro
     await rename(partial, path);
     return { logKey, authorityCertificate };
   } catch (cause) {
-    await rm(partial, { recursive: true, force: true });
+    // Where the parent is no folder there is nothing to remove, and rm says so.
+    await rm(partial, { recursive: true, force: true }).catch(() => undefined);
     if (isRefusal(cause) || signal?.aborted === true) throw cause;
     const found = cause instanceof Error ? cause.message : 'another failure';
     const facts = { field: path, expected: 'a new server home', found };
