@@ -5,10 +5,12 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
 import { computeBinding } from '../../attestation/core/binding.ts';
-import { fromBase64, fromHex, toBase64 } from '../../attestation/core/bytes.ts';
+import { fromBase64, fromHex, toBase64, toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { decodeEntry } from '../governance/entries.ts';
 import type { LogTrust } from '../log/checkpoint.ts';
+import { verifyTlogProof } from '../log/tlog-proof.ts';
 import { parseVerifierKey } from '../log/verifier-key.ts';
 import type { Clock } from '../platform/clock.ts';
 import { encodeEnvelope, signEnvelope } from '../platform/dsse.ts';
@@ -26,7 +28,7 @@ export const keyReleaseRefusals = defineRefusals('inauthentic', {
     hint: 'Check that profile and address belong together; ask the owner for the current profile.',
   },
   'enrolment-name': {
-    means: 'The server enrolled another attestation key than the one in this TPM.',
+    means: 'What the server logged is not the enrolment of this lab and the key in this TPM.',
     hint: 'Try again; if it goes on, ask the operator of the server.',
   },
 });
@@ -45,6 +47,7 @@ const credentialSchema = z.strictObject({
 const enrolledSchema = z.strictObject({
   version: z.literal(1),
   attestationKeyName: z.string(),
+  entry: z.string(),
   proof: z.string(),
 });
 
@@ -101,7 +104,7 @@ export function logTrustOf(profile: ServerProfile): LogTrust {
  * Proves to the server that the attestation key lives in the TPM of the endorsement certificate (RP-8 to RP-12). Done
  * at every start of an agent: the proof is cheap, and the agent then has no state that could be stale.
  *
- * @throws RefusalError what the server refuses, `tpm-*`, `server-*`, `enrolment-name`
+ * @throws RefusalError what the server refuses, `tpm-*`, `server-*`, `log-*`, `enrolment-name`
  */
 export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Promise<void> {
   const { client } = options;
@@ -124,13 +127,22 @@ export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Prom
   const path = `/v1/enrolments/${encodeURIComponent(offer.enrolment)}/activation`;
   const body = encodeCanonicalJson({ version: 1, credential: toBase64(credential) });
   const enrolled = readShape(enrolledSchema, await client.post(path, body), 'activation');
-  const expected = Buffer.from(tpm.attestationKeyName).toString('hex');
-  if (enrolled.attestationKeyName !== expected) {
-    throw keyReleaseRefusals.error('enrolment-name', {
-      field: 'activation.attestationKeyName',
-      expected,
-      found: enrolled.attestationKeyName,
-    });
+  await proveEnrolment(options, enrolled, toHex(tpm.attestationKeyName));
+}
+
+/** RP-12: this very key stands in the log, under this lab. */
+async function proveEnrolment(
+  { profile, lab }: KeyReleaseOptions,
+  enrolled: z.infer<typeof enrolledSchema>,
+  attestationKeyName: string,
+): Promise<void> {
+  const bytes = fromBase64(enrolled.entry, 'activation.entry');
+  await verifyTlogProof(bytes, enrolled.proof, logTrustOf(profile));
+  const entry = decodeEntry(bytes);
+  const found = entry.type === 'enrolment' ? `${entry.lab} ${entry.attestationKeyName}` : entry.type;
+  const expected = `${lab} ${attestationKeyName}`;
+  if (found !== expected || enrolled.attestationKeyName !== attestationKeyName) {
+    throw keyReleaseRefusals.error('enrolment-name', { field: 'activation.entry', expected, found });
   }
 }
 

@@ -76,6 +76,28 @@ const pcrsField = z
     message: 'PCR numbers are in ascending order, each once',
   });
 
+const firmwareVersionField = z.string().regex(/^[0-9a-f]{16}$/);
+
+const tpmPolicy = z.strictObject({
+  bank: z.enum(['sha256', 'sha384']),
+  pcrs: pcrsField,
+  /** A TPM calls its clock unsafe after an unclean stop, until it has caught up. */
+  allowUnsafeClock: z.boolean(),
+  /** Vendors stop renewing certificates long before machines are scrapped. */
+  endorsementValidity: z.enum(['enforce', 'ignore-expiry']),
+  /** Inclusive ranges of firmware versions with known weaknesses. */
+  deniedFirmware: z
+    .array(
+      z.strictObject({
+        /** As in the endorsement certificate, for example `id:49465800`. */
+        manufacturer: z.string().regex(/^id:[0-9A-F]{8}$/),
+        from: firmwareVersionField,
+        to: firmwareVersionField,
+      }),
+    )
+    .max(64),
+});
+
 const releasePolicy = z.strictObject({
   epoch: z.int().positive(),
   /** Cedar policies as text. */
@@ -88,8 +110,8 @@ const releasePolicy = z.strictObject({
   }),
   /** Alternatives; of one of them every device class must be there and accepted. */
   deviceSets: z.array(z.array(deviceClassField).min(1).max(16)).min(1).max(16),
-  /** What a challenge asks of a TPM. SHA-1 banks are not accepted, others are not verified. */
-  tpm: z.strictObject({ bank: z.enum(['sha256', 'sha384']), pcrs: pcrsField }),
+  /** What is asked and demanded of a TPM. */
+  tpm: tpmPolicy,
   statedAt: posixSecondsField,
 });
 

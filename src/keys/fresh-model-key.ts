@@ -1,8 +1,7 @@
 /** The birth of a model key: in locked memory, and from there into the key store, wrapped. */
 
-import { randomFillSync } from 'node:crypto';
-
 import { KeyMemory } from '../../native/memory/key-memory.ts';
+import { offHeapBytes } from '../../native/memory/mapping.ts';
 import type { ModelKeyStore } from './model-key-store.ts';
 
 const MODEL_KEY_BYTES = 32;
@@ -13,7 +12,7 @@ const MODEL_KEY_BYTES = 32;
  * @throws RefusalError `memory-*`, and whatever the work throws
  */
 export async function withFreshModelKey<T>(work: (key: KeyMemory) => Promise<T>): Promise<T> {
-  const key = KeyMemory.take(randomFillSync(new Uint8Array(MODEL_KEY_BYTES)));
+  const key = KeyMemory.random(MODEL_KEY_BYTES);
   try {
     return await work(key);
   } finally {
@@ -32,7 +31,7 @@ export async function storeModelKey(
   manifestDigest: string,
   key: KeyMemory,
 ): Promise<void> {
-  const copy = new Uint8Array(key.bytes);
+  const copy = offHeapBytes(key.bytes);
   key.use((bytes) => {
     copy.set(bytes);
   });

@@ -38,9 +38,6 @@ const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 /** One person may sign with a few keys; nobody needs more, and each costs a verification for each known key. */
 const MAX_SIGNATURES = 64;
 
-/** A multiple of four. */
-const PIECE_CHARACTERS = 262_144;
-
 interface EnvelopeSignature {
   /** A hint that anybody may have written: never decide by it. */
   readonly keyid?: string | undefined;
@@ -129,24 +126,12 @@ export function decodeEnvelope(
   const document = readShape(envelopeSchema, decodeCanonicalJson(bytes, limits, name), name);
   return {
     payloadType: document.payloadType,
-    payload: decodePayload(document.payload, `${name}.payload`),
+    payload: fromBase64(document.payload, `${name}.payload`),
     signatures: document.signatures.map(({ keyid, sig }, i) => ({
       keyid,
       signature: fromBase64(sig, `${name}.signatures[${i}].sig`),
     })),
   };
-}
-
-/** Payloads of megabytes are read piece by piece: only the last piece may end in padding. */
-function decodePayload(text: string, field: string): Uint8Array {
-  const pieces: Uint8Array[] = [];
-  for (let at = 0; at < text.length; at += PIECE_CHARACTERS) {
-    const piece = text.slice(at, at + PIECE_CHARACTERS);
-    const isLast = at + PIECE_CHARACTERS >= text.length;
-    // A padded piece in the middle is given over with a character that no alphabet has, to be refused as usual.
-    pieces.push(fromBase64(isLast ? piece : piece.replace('=', '*'), field));
-  }
-  return concatBytes(...pieces);
 }
 
 /**

@@ -7,7 +7,6 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
 import { fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
-import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { RefusalError } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import type { Verdict } from '../../attestation/core/verdict.ts';
@@ -19,6 +18,7 @@ import {
 import {
   verifyEndorsementCertificate,
   type EndorsementClaims,
+  type EndorsementInputs,
 } from '../../attestation/tpm/endorsement-certificate.ts';
 import {
   certifiedEndorsementKey,
@@ -75,7 +75,11 @@ export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array
   verifyLabSignature(governance.state, request);
   const { lab } = request.message;
   const now = governance.now();
-  const endorsement = await verifyEndorsement(request.message, verifier.anchors.get('tpm') ?? [], now);
+  const endorsement = await verifyEndorsement(request.message, {
+    anchors: verifier.anchors.get('tpm') ?? [],
+    time: now,
+    validity: governance.state.releasePolicy?.policy.tpm.endorsementValidity ?? 'enforce',
+  });
   refuseForeignMachine(governance.state, lab, endorsement.publicKeyDigest, now);
   const attestationKey = await verifyRequestedKey(request.message);
   const secret = randomBytes(CREDENTIAL_BYTES);
@@ -127,11 +131,11 @@ export async function activateEnrolment(
     const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
     throw requestRefusals.error('enrolment-answer', facts);
   }
-  const { proof } = await governance.record((_state, at) => {
+  const { entry, proof } = await governance.record((_state, at) => {
     storage.keepMachine(keepingLastSeen(storage, pending));
     return enrolmentEntry(pending, at);
   });
-  return { version: 1, attestationKeyName: pending.attestationKeyName, proof };
+  return { version: 1, attestationKeyName: pending.attestationKeyName, entry: toBase64(entry), proof };
 }
 
 function enrolmentEntry(pending: PendingEnrolment, at: number): EnrolmentEntry {
@@ -162,18 +166,16 @@ function keepingLastSeen(
   };
 }
 
-/** RP-9. A TPM outlives its vendor's certificates, so the end of their validity is not looked at. */
+/** RP-9. */
 async function verifyEndorsement(
   message: EnrolmentRequest,
-  anchors: readonly TrustAnchor[],
-  time: number,
+  inputs: Omit<EndorsementInputs, 'intermediates'>,
 ): Promise<Trusted<EndorsementClaims>> {
   const certificate = fromBase64(message.endorsementCertificate, 'request.endorsementCertificate');
   const intermediates = message.endorsementChain.map((link, i) =>
     fromBase64(link, `request.endorsementChain[${i}]`),
   );
-  const inputs = { intermediates, anchors, time, validity: 'ignore-expiry' } as const;
-  return accepted(await verifyEndorsementCertificate(certificate, inputs));
+  return accepted(await verifyEndorsementCertificate(certificate, { ...inputs, intermediates }));
 }
 
 function refuseForeignMachine(

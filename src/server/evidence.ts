@@ -12,7 +12,6 @@ import {
 } from '../../attestation/core/evidence.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
-import type { Mode } from '../governance/fields.ts';
 import type { ReleasePolicy } from '../governance/predicates.ts';
 import { referenceValuesFor, type GovernanceState } from '../governance/state.ts';
 import type { EvidenceSummary } from '../policy/facts.ts';
@@ -88,20 +87,19 @@ function classInputs(setup: VerifierSetup, state: GovernanceState): ReadonlyMap<
     anchors: setup.anchors.get('tpm') ?? [],
     collateral: new Map(),
     referenceValues: referenceValuesFor(state, 'tpm').map(({ values }) => values),
-    policy: tpmPolicy(state.mode, policy.tpm),
+    policy: tpmPolicy(policy.tpm),
   };
   return new Map([['tpm', inputs]]);
 }
 
-/** A simulated TPM is stopped without warning and calls its clock unsafe for long; a real one has no excuse. */
-function tpmPolicy(mode: Mode, { bank, pcrs }: ReleasePolicy['tpm']): JsonValue {
+function tpmPolicy({ bank, pcrs, allowUnsafeClock, deniedFirmware }: ReleasePolicy['tpm']): JsonValue {
   return {
     version: 1,
     class: 'tpm',
     bank,
     pcrs: requestedPcrs(pcrs),
-    allowUnsafeClock: mode === 'evaluation',
-    deniedFirmware: [],
+    allowUnsafeClock,
+    deniedFirmware,
   };
 }
 

@@ -75,6 +75,7 @@ export const activationAnswerSchema = z.strictObject({
   version,
   /** Lower-case hex. */
   attestationKeyName: z.string(),
+  entry: base64,
   proof: z.string(),
 });
 

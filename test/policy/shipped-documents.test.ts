@@ -65,6 +65,8 @@ describe('settings of the release policy', () => {
   const schema = predicateSchemas['release-policy/v1'].omit({ cedar: true, statedAt: true });
   const settings = () => parse(shipped('release/settings.yaml')) as Record<string, unknown>;
 
+  const tpmSettings = () => settings()['tpm'] as Record<string, unknown>;
+
   it('GV-1: are of the declared shape', () => {
     expect(refusalCode(() => readShape(schema, settings(), 'settings'))).toBe('accepted');
   });
@@ -76,8 +78,19 @@ describe('settings of the release policy', () => {
     ['of SHA-1', { bank: 'sha1', pcrs: [4] }],
     ['none', { bank: 'sha256', pcrs: [] }],
   ])('GV-35: PCRs %s are refused', (_name, tpm) => {
-    expect(refusalCode(() => readShape(schema, { ...settings(), tpm }, 'settings'))).toBe('shape-mismatch');
+    expect(
+      refusalCode(() => readShape(schema, { ...settings(), tpm: { ...tpmSettings(), ...tpm } }, 'settings')),
+    ).toBe('shape-mismatch');
   });
+
+  it.each(['allowUnsafeClock', 'endorsementValidity', 'deniedFirmware'])(
+    'GV-36: a policy that does not state %s is refused',
+    (member) => {
+      const tpm = tpmSettings();
+      Reflect.deleteProperty(tpm, member);
+      expect(refusalCode(() => readShape(schema, { ...settings(), tpm }, 'settings'))).toBe('shape-mismatch');
+    },
+  );
 
   it('GV-48: no lease is longer than 7 days', () => {
     const lease = (research: number) =>

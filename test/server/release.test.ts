@@ -240,7 +240,7 @@ describe('the floors (RP-19), each with its logged refusal (RP-21)', () => {
       ...examplePredicates.releasePolicy,
       epoch: 2,
       cedar,
-      tpm: { bank: 'sha256', pcrs: [0, 1, 4, 7, 11] },
+      tpm: { ...examplePredicates.releasePolicy.tpm, pcrs: [0, 1, 4, 7, 11] },
     });
     expect(await ask(server)).toBe('policy-refused');
     expect(await lastDecision(server)).toMatchObject({ outcome: 'refused', reasons: ['never'] });

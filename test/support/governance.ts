@@ -103,7 +103,13 @@ export const examplePredicates = {
     cedar: '@id("everything") permit (principal, action, resource);',
     leaseSeconds: { research: 3600 },
     deviceSets: [['tpm']],
-    tpm: { bank: 'sha256', pcrs: [0, 4, 7] },
+    tpm: {
+      bank: 'sha256',
+      pcrs: [0, 4, 7],
+      allowUnsafeClock: true,
+      endorsementValidity: 'ignore-expiry',
+      deniedFirmware: [],
+    },
     statedAt: START,
   },
   referenceValues: {

@@ -148,7 +148,10 @@ export class TestServer {
     const endsAt = this.clock.start + 1_000_000;
     await this.state('lab-accreditation/v1', { ...accreditation, machines, endsAt });
     await this.state('model-version/v1', model);
-    await this.state('release-policy/v1', { ...releasePolicy, tpm: { bank: 'sha256', pcrs: [...PCRS] } });
+    await this.state('release-policy/v1', {
+      ...releasePolicy,
+      tpm: { ...releasePolicy.tpm, pcrs: [...PCRS] },
+    });
     const [values] = software.inputs.referenceValues;
     await this.state('reference-values/v1', { ...referenceValues, values });
     await this.state('promotion/v1', toResearch);

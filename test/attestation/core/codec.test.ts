@@ -44,6 +44,12 @@ describe('texts of bytes', () => {
     );
   });
 
+  it('W11: may be of many megabytes', () => {
+    const bytes = new Uint8Array(8 * 1024 * 1024).fill(7);
+    expect(fromBase64(toBase64(bytes), 'x').length).toBe(bytes.length);
+    expect(refusalCode(() => fromHex(`${'ab'.repeat(bytes.length)}x`, 'x'))).toBe('hex-malformed');
+  });
+
   it('W11: have one spelling each', () => {
     for (const text of ['AB', 'a', '0x00', ' ab', 'ag']) {
       expect(refusalCode(() => fromHex(text, 'x'))).toBe('hex-malformed');
