@@ -10,16 +10,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { toHex } from '../../attestation/core/bytes.ts';
-import { enrol, requestRelease, type KeyReleaseOptions } from '../../src/agent/key-release.ts';
+import {
+  enrol,
+  logTrustOf,
+  requestRelease,
+  type KeyReleaseOptions,
+  type ReleaseSubject,
+} from '../../src/agent/key-release.ts';
 import { TpmAttester } from '../../src/agent/tpm/attester.ts';
+import { serverSource } from '../../src/audit/server-source.ts';
 import { openBundleOf } from '../../src/cli/bundle.ts';
 import { DemoMachine } from '../../src/cli/demo/machine.ts';
 import { readInferencePolicyFile } from '../../src/cli/inference-policy.ts';
+import { decodeEntry, type DecisionEntry } from '../../src/governance/entries.ts';
 import { openSigningKey } from '../../src/keys/signing-key.ts';
+import { auditLog } from '../../src/log/reader.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createHttpClient } from '../../src/platform/http-client.ts';
 import { readServerProfile } from '../../src/platform/server-profile.ts';
-import type { ReleaseSubject } from '../../src/agent/key-release.ts';
 import { makeMarkedModel } from './road-model.ts';
 import { Program, type Outcome } from './road-program.ts';
 
@@ -152,6 +160,18 @@ export class Road {
     } finally {
       client.close();
     }
+  }
+
+  /** The decisions in the log, which is verified on the way. */
+  async decisions(): Promise<readonly DecisionEntry[]> {
+    const decisions: DecisionEntry[] = [];
+    await this.asLab(async ({ client, profile }) => {
+      await auditLog(serverSource(client), logTrustOf(profile), { minimumSize: 1n }, (bytes) => {
+        const entry = decodeEntry(bytes);
+        if (entry.type === 'decision') decisions.push(entry);
+      });
+    });
+    return decisions;
   }
 
   /** The key of the sealed model, by an honest release to this process. */
