@@ -6,6 +6,7 @@ import packageDocument from '../../package.json' with { type: 'json' };
 import { registerAgent } from './commands/agent.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerDemo } from './commands/demo.ts';
+import { registerDoctor } from './commands/doctor.ts';
 import { registerHold } from './commands/hold.ts';
 import { registerInit } from './commands/init.ts';
 import { registerKey } from './commands/key.ts';
@@ -32,6 +33,7 @@ const REGISTRATIONS = [
   registerReference,
   registerHold,
   registerAgent,
+  registerDoctor,
   registerAudit,
   registerDemo,
 ];

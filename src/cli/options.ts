@@ -17,6 +17,11 @@ export const passphraseOption = (): Option =>
 export const profileOption = (): Option =>
   new Option('--profile <file>', 'server profile, as weightgate init writes it').makeOptionMandatory();
 
+export const tpmOption = (): Option =>
+  new Option('--tpm <tcti>', 'the TPM: device:/dev/tpmrm0, swtpm:host=…,port=…, tabrmd:').default(
+    'device:/dev/tpmrm0',
+  );
+
 /** Runs work with a connection to the server of a profile and closes it. */
 export async function withServer<T>(
   profilePath: string,

@@ -13,11 +13,18 @@ import { openBundleOf } from '../bundle.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import { identifierArgument, parseListen, parsePositiveInteger, purposeArgument } from '../arguments.ts';
-import { openSigningKeys, passphraseOption, print, profileOption, remark, withServer } from '../options.ts';
+import {
+  openSigningKeys,
+  passphraseOption,
+  print,
+  profileOption,
+  tpmOption,
+  remark,
+  withServer,
+} from '../options.ts';
 import { readSecretLine } from '../passphrase.ts';
 import { progressLine } from '../progress.ts';
 
-const tpmOption = (): Option => new Option('--tpm <tcti>', 'the TPM').default('device:/dev/tpmrm0');
 const keyAlgorithmOption = (): Option =>
   new Option('--attestation-key <kind>', 'kind of the attestation key')
     .choices(['ecc-p256', 'rsa-2048'])

@@ -1,0 +1,174 @@
+/**
+ * Whether an agent could run on this machine: each thing that it needs, tried on its own, so that one look shows all
+ * that is missing. Nothing is changed and nothing secret is made.
+ */
+
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { promisify } from 'node:util';
+
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import { KeyMemory } from '../../native/memory/key-memory.ts';
+import { machineSwaps } from '../../native/memory/mapping.ts';
+import { SecretMemory } from '../../native/memory/secret-memory.ts';
+import { loadTctiLibrary } from '../../native/tpm/tctildr.ts';
+import { Tpm } from './tpm/tpm.ts';
+
+/** `remark` is what an agent can do without. */
+type Readiness = 'ready' | 'remark' | 'missing';
+
+export interface Finding {
+  readonly what: string;
+  readonly readiness: Readiness;
+  readonly found: string;
+  /** What to do; only where it is not ready. */
+  readonly fix?: string;
+}
+
+type Examination = () => Omit<Finding, 'what'> | Promise<Omit<Finding, 'what'>>;
+
+const ready = (found: string): Omit<Finding, 'what'> => ({ readiness: 'ready', found });
+const remark = (found: string, fix: string): Omit<Finding, 'what'> => ({ readiness: 'remark', found, fix });
+const missing = (found: string, fix: string): Omit<Finding, 'what'> => ({ readiness: 'missing', found, fix });
+
+/** The first whose WebCrypto has ML-KEM, which the grant needs. */
+const MINIMUM_NODE = { major: 24, minor: 7 };
+const OPEN_TPM_SECONDS = 5;
+
+/** @param tpmAddress TCTI text; comes from the operator */
+export async function examineMachine(tpmAddress: string): Promise<readonly Finding[]> {
+  const examinations: readonly (readonly [string, Examination])[] = [
+    ['Node.js', examineNode],
+    ['TPM stack', examineTpmStack],
+    ['TPM', () => examineTpm(tpmAddress)],
+    ['software TPM', examineSoftwareTpm],
+    ['memory for weights', examineWeightMemory],
+    ['memory for keys', examineKeyMemory],
+    ['swap', examineSwap],
+    ['huge pages', examineHugePages],
+    ['seccomp', examineSeccomp],
+    ['engine', examineEngine],
+  ];
+  const findings: Finding[] = [];
+  for (const [what, examine] of examinations) findings.push({ what, ...(await examined(examine)) });
+  return findings;
+}
+
+/** What an agent would refuse with is the finding, and its hint is the fix. */
+async function examined(examine: Examination): Promise<Omit<Finding, 'what'>> {
+  try {
+    return await examine();
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    const { code, field, expected, found, hint } = error.refusal;
+    return missing(`${field}: expected ${expected}, found ${found} [${code}]`, hint);
+  }
+}
+
+function examineNode(): Omit<Finding, 'what'> {
+  const { node, openssl } = process.versions;
+  const [major = 0, minor = 0] = node.split('.').map(Number);
+  const found = `Node.js ${node}, OpenSSL ${openssl}`;
+  const { major: least, minor: leastMinor } = MINIMUM_NODE;
+  if (major > least || (major === least && minor >= leastMinor)) return ready(found);
+  return missing(found, `Run bin/weightgate, which brings Node.js ${least}, after scripts/setup.`);
+}
+
+function examineTpmStack(): Omit<Finding, 'what'> {
+  loadTctiLibrary();
+  return ready('libtss2-tctildr loads');
+}
+
+async function examineTpm(address: string): Promise<Omit<Finding, 'what'>> {
+  const tpm = await Tpm.open(address, { openTimeoutSeconds: OPEN_TPM_SECONDS });
+  await tpm.close();
+  return ready(`${address} answers`);
+}
+
+async function examineSoftwareTpm(): Promise<Omit<Finding, 'what'>> {
+  try {
+    const { stdout } = await promisify(execFile)('swtpm', ['--version']);
+    return ready(stdout.split('\n', 1)[0] ?? 'swtpm');
+  } catch {
+    return remark(
+      'no swtpm',
+      'Only the demonstration and the tests need it: apt-get install swtpm swtpm-tools.',
+    );
+  }
+}
+
+/** The limit on locked memory counts the whole range at once, so a large range that is never touched shows it. */
+function examineWeightMemory(): Omit<Finding, 'what'> {
+  const bytes = Math.floor(freemem() / 2);
+  const memory = SecretMemory.allocate(bytes, 'weightgate-doctor');
+  try {
+    const size = `${Math.floor(bytes / 1e9)} GB, half of what is free,`;
+    if (memory.protection.locked) return ready(`${size} can be locked`);
+    return remark(
+      `${size} cannot be locked; safe while no swap is on`,
+      'Raise the limit on locked memory: ulimit -l, LimitMEMLOCK=.',
+    );
+  } finally {
+    memory.close();
+  }
+}
+
+function examineKeyMemory(): Omit<Finding, 'what'> {
+  const memory = KeyMemory.allocate(32);
+  const { isolated } = memory;
+  memory.close();
+  if (isolated) return ready('memfd_secret: keys are out of reach even for the kernel');
+  return remark(
+    'no memfd_secret; keys are in locked memory',
+    'Linux before 6.5 needs the boot parameter secretmem.enable=1; containers have to permit the call.',
+  );
+}
+
+function examineSwap(): Omit<Finding, 'what'> {
+  if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return ready('off');
+  return remark('on; memory for secrets is locked against it', 'Turn it off where you can: swapoff -a.');
+}
+
+function examineHugePages(): Omit<Finding, 'what'> {
+  const path = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
+  const setting = /\[(\w+)\]/.exec(readOrEmpty(path))?.[1] ?? 'unknown';
+  if (['always', 'within_size', 'advise', 'force'].includes(setting))
+    return ready(`for memory files: ${setting}`);
+  return remark(`for memory files: ${setting}`, `Unsealing is faster with them: echo advise > ${path}.`);
+}
+
+function examineSeccomp(): Omit<Finding, 'what'> {
+  const actions = readOrEmpty('/proc/sys/kernel/seccomp/actions_avail').trim();
+  if (actions.split(' ').includes('errno')) return ready('filters can be set');
+  return missing(
+    actions === '' ? 'none' : actions,
+    'Use a kernel with CONFIG_SECCOMP_FILTER, and a container runtime that permits seccomp.',
+  );
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+async function examineEngine(): Promise<Omit<Finding, 'what'>> {
+  try {
+    const { getLlama, LlamaLogLevel } = await import('node-llama-cpp');
+    const llama = await getLlama({
+      build: 'never',
+      skipDownload: true,
+      gpu: false,
+      logLevel: LlamaLogLevel.disabled,
+      progressLogs: false,
+    });
+    await llama.dispose();
+    return ready('llama.cpp loads');
+  } catch (error) {
+    const found = error instanceof Error ? (error.message.split('\n', 1)[0] ?? '') : 'a failure';
+    return missing(`llama.cpp does not load: ${found}`, 'Run scripts/setup again.');
+  }
+}
