@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
@@ -10,11 +10,11 @@ import { parseNote } from '../../src/log/note.ts';
 import { sha256 } from '../../src/log/sha256.ts';
 import { decodeEntryBundle, tilePath, tileWidthAt } from '../../src/log/tiles.ts';
 import { TreeBuilder } from '../../src/log/tree.ts';
+import { vectorFolder, vectorsMissing } from '../support/vectors.ts';
 import { judgeFor, type VectorCase } from './vectors.ts';
 
-/** The folder with `tlog/manifest.json`; the vectors are shared between projects and not part of this one. */
-const folder = join(process.env['WEIGHTGATE_VECTORS'] ?? '/nowhere', 'tlog');
-const present = existsSync(join(folder, 'manifest.json'));
+const folder = vectorFolder('tlog');
+const missing = vectorsMissing('tlog');
 
 interface Manifest {
   readonly files: readonly { readonly file: string; readonly cases: number }[];
@@ -31,8 +31,8 @@ function read(name: string): unknown {
 }
 
 describe('TL-1 to TL-15: the transparency vectors', () => {
-  if (!present) it.skip('not found: set WEIGHTGATE_VECTORS to the folder of the vectors', () => undefined);
-  const { files, raw_groups: groups } = present ? (read('manifest.json') as Manifest) : NOTHING;
+  if (missing !== undefined) it.skip(missing, () => undefined);
+  const { files, raw_groups: groups } = missing === undefined ? (read('manifest.json') as Manifest) : NOTHING;
   for (const { file, cases } of files) {
     const judge = judgeFor(file);
     if (judge === undefined) {

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, sign, verify, createPublicKey } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import fc from 'fast-check';
@@ -22,6 +22,7 @@ import {
 } from '../../src/platform/dsse.ts';
 import { verifyEd25519, type Ed25519Signer } from '../../src/platform/ed25519.ts';
 import { refusalCode } from '../support/refusal-code.ts';
+import { vectorFolder, vectorsMissing } from '../support/vectors.ts';
 
 const LIMITS = { maxBytes: 1 << 20 };
 const PREDICATE_TYPE = 'https://weightgate.dev/predicate/test/v1';
@@ -157,14 +158,15 @@ interface EdgeCase extends VectorCase {
   readonly msg: string;
 }
 
-const vectors = join(process.env['WEIGHTGATE_VECTORS'] ?? '', 'tlog');
+const missing = vectorsMissing('tlog');
 
 function cases(file: string): readonly VectorCase[] {
-  return (JSON.parse(readFileSync(join(vectors, file), 'utf8')) as { cases: readonly VectorCase[] }).cases;
+  return (
+    JSON.parse(readFileSync(join(vectorFolder('tlog'), file), 'utf8')) as { cases: readonly VectorCase[] }
+  ).cases;
 }
 
-/** These run where WEIGHTGATE_VECTORS names the folder of the shared test vectors. */
-describe.skipIf(!existsSync(join(vectors, 'manifest.json')))('shared vectors', () => {
+describe.skipIf(missing !== undefined)(`public vectors${missing === undefined ? '' : `: ${missing}`}`, () => {
   it('pre-authentication encoding', () => {
     for (const vector of cases('dsse/pae.json') as readonly PaeCase[]) {
       const encoded = preAuthenticationEncoding(vector.payload_type, fromBase64(vector.payload, vector.id));

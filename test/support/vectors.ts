@@ -13,6 +13,11 @@ export interface VectorEntry<Expected> {
   readonly expected: Expected;
 }
 
+/** The folder of one set, which may be missing. */
+export function vectorFolder(set: string): string {
+  return join(root, set);
+}
+
 /** Why tests with a set of vectors cannot run here; undefined when they can. */
 export function vectorsMissing(set: string): string | undefined {
   return existsSync(join(root, set, 'manifest.json')) ? undefined : `no vectors at ${join(root, set)}`;
