@@ -58,7 +58,7 @@ export async function playDemo({ once: endAfterSummary, signal }: DemoOptions): 
   await audit(stage);
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   stage.say(
-    `\nDone in ${seconds} s: one key released to a machine that proved what it is, one prompt answered, one blocked,\n` +
+    `\nDone in ${seconds} s: a key released only to a machine that proved what it is, one prompt answered, one blocked,\n` +
       `${refused} attempts to cheat refused, every decision in a log that was verified.\n` +
       'The TPM was simulated: this is an evaluation server, and its log says so in every checkpoint.',
   );
