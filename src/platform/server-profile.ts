@@ -11,7 +11,10 @@ import { readShape } from './shape.ts';
 
 const MAX_PROFILE_BYTES = 64 * 1024;
 
-const profileSchema = z.strictObject({
+/** What the origin of the log of an evaluation server ends in, and no other (RP-5). */
+const EVALUATION_SUFFIX = '/evaluation';
+
+const profileMembers = z.strictObject({
   version: z.literal(1),
   /** `https://host:port` */
   address: z.string().min(1).max(500),
@@ -24,6 +27,15 @@ const profileSchema = z.strictObject({
   /** Ed25519 keys (base64) of the owner's people: a sealed bundle is signed by one of them. */
   bundleSigners: z.array(z.string().max(64)).min(1).max(256),
 });
+
+/** The origin stands in everything that the server signs, the mode in the profile alone: they must say the same. */
+const profileSchema = profileMembers.refine(
+  ({ mode, origin }) => (mode === 'evaluation') === origin.endsWith(EVALUATION_SUFFIX),
+  {
+    path: ['mode'],
+    error: `it must be evaluation where the origin ends in ${EVALUATION_SUFFIX}, and nowhere else`,
+  },
+);
 
 export type ServerProfile = z.infer<typeof profileSchema>;
 

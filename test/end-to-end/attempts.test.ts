@@ -1,0 +1,154 @@
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import type { Refusal } from '../../attestation/core/refusal.ts';
+import { requestRelease } from '../../src/agent/key-release.ts';
+import { manufactureSoftwareTpm, SoftwareTpm } from '../../src/agent/simulated/software-tpm.ts';
+import { TpmAttester } from '../../src/agent/tpm/attester.ts';
+import { sendForgedQuote, sendTwice, type Asking } from '../../src/cli/demo/attacks.ts';
+import { formatVerifierKey, makeVerifierKey } from '../../src/log/verifier-key.ts';
+import { readServerProfile, type ServerProfile } from '../../src/platform/server-profile.ts';
+import { signerOf } from '../support/governance.ts';
+import { refusalCodeAsync } from '../support/refusal-code.ts';
+import { Road, type AgentChanges } from '../support/road.ts';
+import { swtpmMissing } from '../support/swtpm.ts';
+
+describe.skipIf(swtpmMissing !== undefined)('attempts to get the key that are refused', () => {
+  let road: Road;
+
+  beforeAll(async () => {
+    road = await Road.build();
+  }, 120_000);
+  afterAll(() => road.close());
+
+  const attempt = async (changes: AgentChanges) => {
+    const { exitCode, code } = await road.startAgent(changes).ended;
+    return { exitCode, code };
+  };
+
+  // The first of all: no agent of this machine has enrolled yet.
+  it('RP-12: an attestation key that was not enrolled', async () => {
+    const attester = await TpmAttester.open(road.machine.address);
+    try {
+      const ask = () => road.asLab((options, subject) => requestRelease(options, subject, [attester]));
+      expect(await refusalCodeAsync(ask)).toBe('tpm-not-enrolled');
+    } finally {
+      await attester.close();
+    }
+  });
+
+  it("RP-8: another lab's key", async () => {
+    expect(await attempt({ key: 'stranger' })).toEqual({ exitCode: 1, code: 'request-signature' });
+  });
+
+  it('RP-8: a lab that nobody accredited', async () => {
+    expect(await attempt({ lab: 'lab-b' })).toEqual({ exitCode: 1, code: 'request-signature' });
+  });
+
+  it('RP-20: a purpose that the policy does not permit', async () => {
+    expect(await attempt({ purpose: 'customer-service' })).toEqual({ exitCode: 1, code: 'policy-refused' });
+    const [last] = (await road.decisions()).slice(-1);
+    expect(last).toMatchObject({ outcome: 'refused', purpose: 'customer-service', lease: null });
+  });
+
+  it('RP-19: a machine that booted something else', async () => {
+    await road.machine.rebootInto('other');
+    try {
+      expect(await attempt({})).toEqual({ exitCode: 1, code: 'tpm-pcr-value' });
+    } finally {
+      await road.machine.rebootInto('good');
+    }
+  });
+
+  describe('from another machine', () => {
+    let other: SoftwareTpm | undefined;
+    afterEach(() => other?.stop());
+
+    const switchOn = async (name: string, authorityFolder?: string): Promise<string> => {
+      const folder = road.path(name);
+      await mkdir(folder);
+      await manufactureSoftwareTpm(folder, authorityFolder === undefined ? {} : { authorityFolder });
+      other = await SoftwareTpm.start(folder);
+      return other.address;
+    };
+
+    it('RP-9: one of a known vendor that is not accredited', async () => {
+      const tpm = await switchOn('other-machine', road.path('tpm/authority'));
+      expect(await attempt({ tpm })).toEqual({ exitCode: 1, code: 'enrolment-machine' });
+    });
+
+    it('RP-9: one of a vendor that nobody trusts', async () => {
+      const tpm = await switchOn('unknown-vendor');
+      expect(await attempt({ tpm })).toEqual({ exitCode: 1, code: 'path-untrusted' });
+    });
+  });
+
+  describe('on one TPM', () => {
+    it('TA-6, CL-1: while another program holds it', async () => {
+      const port = Number(/port=(\d+)/.exec(road.machine.address)?.[1]);
+      // The simulator serves one connection at a time and lets the others wait.
+      const holder = connect({ host: '127.0.0.1', port });
+      await once(holder, 'connect');
+      try {
+        const { exitCode, code, lines } = await road.startAgent().ended;
+        expect({ exitCode, code }).toEqual({ exitCode: 4, code: 'tpm-busy' });
+        expect(lines).toHaveLength(2);
+      } finally {
+        holder.destroy();
+      }
+    }, 60_000);
+
+    it('RP-30: a second agent gets a lease of its own while the first serves', async () => {
+      const first = road.startAgent();
+      await first.line('listening: ');
+      const second = road.startAgent();
+      await second.line('listening: ');
+      const leases = (await road.decisions()).slice(-2).map(({ lease }) => lease?.lease);
+      expect(new Set(leases).size).toBe(2);
+      for (const agent of [first, second]) expect((await agent.stop()).exitCode).toBe(143);
+    });
+  });
+
+  describe('by a client that was changed', () => {
+    const send = (sending: (asking: Asking) => Promise<Refusal | undefined>) =>
+      road.asLab((options, subject) => sending({ options, subject, tpm: road.machine.address }));
+
+    it('RP-15, W4: the same request twice', async () => {
+      expect((await send(sendTwice))?.code).toBe('challenge-used');
+    });
+
+    it('RP-17: a quote with one bit changed', async () => {
+      expect((await send(sendForgedQuote))?.code).toBe('tpm-quote-signature');
+    });
+  });
+
+  describe('with a profile of another server', () => {
+    const writeProfile = async (changes: Partial<ServerProfile>): Promise<string> => {
+      const path = road.path('work/profile.json');
+      const profile = { ...(await readServerProfile(road.profile)), ...changes };
+      await writeFile(path, encodeCanonicalJson(profile));
+      return path;
+    };
+
+    it('RP-5, W9: which calls an evaluation server one for production', async () => {
+      const profile = await writeProfile({ mode: 'production' });
+      expect(await attempt({ profile })).toEqual({ exitCode: 3, code: 'shape-mismatch' });
+    });
+
+    it('RP-5, RP-25: which names the log of a production server', async () => {
+      const profile = await writeProfile({ mode: 'production', origin: 'road.example' });
+      expect(await attempt({ profile })).toEqual({ exitCode: 1, code: 'log-checkpoint-origin' });
+    });
+
+    it('RP-25: which pins another key for the log', async () => {
+      const { origin } = await readServerProfile(road.profile);
+      const { publicKey } = signerOf('another log');
+      const logKey = formatVerifierKey(makeVerifierKey(origin, 'ed25519', publicKey));
+      const { exitCode, code } = await attempt({ profile: await writeProfile({ logKey }) });
+      expect({ exitCode, code }).toEqual({ exitCode: 1, code: 'log-note-unsigned' });
+    });
+  });
+});
