@@ -76,17 +76,26 @@ async function prepare(stage: Stage, undo: AsyncDisposableStack): Promise<DemoMa
   const keys = ['alice', 'bob', LAB].map(
     (name) => ['key', 'create', stage.path(`${name}.key`), '--name', name, ...passphrase(stage)] as const,
   );
-  const [machine, model, ...outcomes] = await Promise.all([
+  // All of them are waited for, whatever becomes of one: what still runs would write into a folder that is removed.
+  const [switchedOn, modelled, ...made] = await Promise.allSettled([
     DemoMachine.switchOn(stage.path('tpm')),
     promisify(execFile)(process.execPath, [TINY_MODEL, '--directory', stage.path('model')]),
     ...keys.map((args) => stage.runQuietly(...args)),
   ]);
-  undo.use(machine);
+  if (switchedOn.status === 'fulfilled') undo.use(switchedOn.value);
   keys.forEach((args, i) => {
-    stage.show(args, outcomes[i] ?? { exitCode: 1, output: '', errors: '' });
+    stage.show(args, settledValue(made[i]));
   });
-  stage.say(`   a small language model: ${model.stdout.trim().replace(/^.*?: /, '')}`);
-  return machine;
+  const summary = settledValue(modelled)
+    .stdout.trim()
+    .replace(/^.*?: /, '');
+  stage.say(`   a small language model: ${summary}`);
+  return settledValue(switchedOn);
+}
+
+function settledValue<T>(result: PromiseSettledResult<T> | undefined): T {
+  if (result?.status === 'fulfilled') return result.value;
+  throw result?.reason;
 }
 
 function passphrase(stage: Stage): readonly string[] {
