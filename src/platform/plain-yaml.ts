@@ -12,7 +12,7 @@ export type YamlRefusal = (expected: string, found: string) => never;
  *
  * @param text comes from a file of the operator, its size already bounded
  * @throws what `refuse` throws: for text that is no YAML, directives, several documents, anchors, aliases, tags,
- *   repeated members and members that are not named by text
+ *   repeated members and members that are named by a list or a map
  */
 export function parsePlainYaml(text: string, refuse: YamlRefusal): unknown {
   if (/^%/m.test(text)) refuse('no directives', 'a line that begins with %');

@@ -132,6 +132,21 @@ describe('the HTTP client', () => {
     expect(await refusalCodeAsync(() => clientOf(good).get('/'))).toBe('accepted');
   });
 
+  it('finds bytes, or nothing where the server has nothing', async () => {
+    const found = clientOf(await listen(answering(200, 'text/plain', 'a checkpoint')));
+    expect(new TextDecoder().decode(await found.findBytes('/log/checkpoint', 100))).toBe('a checkpoint');
+    const missing = clientOf(await listen(answering(404, 'text/plain', 'not found')));
+    expect(await missing.findBytes('/log/tile/0/000', 100)).toBeUndefined();
+  });
+
+  it('bounds found bytes by their own limit, also above that of other answers', async () => {
+    const client = clientOf(await listen(answering(200, 'text/plain', 'a'.repeat(20_000))));
+    expect(await client.findBytes('/log/tile/0/000', 20_000)).toHaveLength(20_000);
+    expect(await refusalCodeAsync(() => client.findBytes('/log/tile/0/000', 19_999))).toBe('server-answer');
+    const broken = clientOf(await listen(answering(500, 'text/plain', '')));
+    expect(await refusalCodeAsync(() => broken.findBytes('/log/tile/0/000', 100))).toBe('server-answer');
+  });
+
   it('a dead server is unreachable', async () => {
     const address = await listen(answering(200, 'application/json', '{}'));
     for (const close of closers.splice(0)) close();
