@@ -162,6 +162,7 @@ async function startModelEngine(options: AgentOptions, weights: Weights): Promis
     slots: ENGINE_SLOTS,
     queueLimit: ENGINE_QUEUE_LIMIT,
     startMilliseconds: ENGINE_START_MILLISECONDS,
+    signal: options.signal,
     ...(gpu === undefined ? {} : { gpu }),
   });
   options.onStep({ step: 'engine', description: engine.description });

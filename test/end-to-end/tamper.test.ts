@@ -62,7 +62,13 @@ async function makeGoodRequest(): Promise<GoodRequest> {
     ...examplePredicates.releasePolicy,
     epoch: 2,
     cedar: await readFile(RESEARCH_POLICY, 'utf8'),
-    tpm: { bank: 'sha256', pcrs: [...PCRS] },
+    tpm: {
+      bank: 'sha256',
+      pcrs: [...PCRS],
+      allowUnsafeClock: true,
+      endorsementValidity: 'ignore-expiry',
+      deniedFirmware: [],
+    },
   });
   await server.restart(withLogInMemory);
   await enrol(server.agent(), server.tpm.enrolling);

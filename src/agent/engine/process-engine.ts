@@ -39,6 +39,8 @@ export interface EngineOptions {
   /** Uses what llama.cpp finds of GPUs. The default computes on the CPU. */
   readonly gpu?: boolean;
   readonly startMilliseconds: number;
+  /** Ends a start that lasts: a large model is loaded for minutes. */
+  readonly signal?: AbortSignal;
 }
 
 interface PendingRequest {
@@ -58,7 +60,7 @@ const MAX_START_ERRORS = 2000;
 /**
  * Starts an engine process and waits until the model is loaded and the process sealed.
  *
- * @throws RefusalError `engine-not-started`
+ * @throws RefusalError `engine-not-started`; the signal's reason, when it aborts
  */
 export function startEngine(options: EngineOptions): Promise<Engine> {
   return startEngineProgram([LAUNCHER, String(pid)], options);
@@ -68,7 +70,7 @@ export function startEngine(options: EngineOptions): Promise<Engine> {
  * Starts another program that speaks the protocol of docs/spec/guard.md, section 4. Confining itself is up to it.
  *
  * @param args for Node: the program's file and its arguments
- * @throws RefusalError `engine-not-started`
+ * @throws RefusalError `engine-not-started`; the signal's reason, when it aborts
  */
 export async function startEngineProgram(args: readonly string[], options: EngineOptions): Promise<Engine> {
   const child = spawnEngine(args, options.weightsDescriptor);
@@ -151,21 +153,27 @@ class ProcessEngine implements Engine {
     slots,
     gpu = false,
     startMilliseconds,
+    signal,
   }: EngineOptions): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
+    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+    this.starting = (problem) => {
+      if (problem === undefined) resolve(undefined);
+      else reject(problem);
+    };
+    const timer = setTimeout(() => {
+      reject(notStarted(`nothing within ${startMilliseconds} ms`));
+    }, startMilliseconds);
+    const onAbort = (): void => {
+      reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.starting = (problem) => {
-          if (problem === undefined) resolve();
-          else reject(problem);
-        };
-        timer = setTimeout(() => {
-          reject(notStarted(`nothing within ${startMilliseconds} ms`));
-        }, startMilliseconds);
-        this.send({ kind: 'start', contextTokens, threads, slots, gpu });
-      });
+      signal?.throwIfAborted();
+      this.send({ kind: 'start', contextTokens, threads, slots, gpu });
+      await promise;
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
       this.starting = undefined;
     }
   }

@@ -180,6 +180,19 @@ describe('an engine that does not come up', () => {
     expect(await codeOf(start)).toBe('engine-not-started');
   });
 
+  it('CL-2, GD-38: ends while it starts, when its agent is interrupted', async () => {
+    const interruption = new AbortController();
+    const start = startEngineProgram([HOSTILE, 'mute'], { ...options, signal: interruption.signal });
+    const reason = new Error('interrupted');
+    setTimeout(() => {
+      interruption.abort(reason);
+    }, 100);
+    await expect(start).rejects.toBe(reason);
+    await expect(
+      startEngineProgram([HOSTILE, 'mute'], { ...options, signal: interruption.signal }),
+    ).rejects.toBe(reason);
+  });
+
   it('is refused when its program cannot run', async () => {
     expect(await codeOf(startEngineProgram([join(folder, 'missing.ts')], options))).toBe(
       'engine-not-started',
