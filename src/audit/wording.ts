@@ -30,7 +30,7 @@ function dateOf(posixSeconds: number): string {
 }
 
 /** What a statement is about and why. @param state before it, by which names are looked up */
-export function describeStatement(named: NamedPredicate, state: GovernanceState): string {
+export function describeStatement(named: NamedPredicate, state: Known): string {
   switch (named.name) {
     case 'lab-accreditation/v1': {
       const { lab, organisation, jurisdiction, machines, endsAt } = named.predicate;

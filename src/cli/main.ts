@@ -17,6 +17,7 @@ import { registerReference } from './commands/reference.ts';
 import { registerRelease } from './commands/release.ts';
 import { registerSeal } from './commands/seal.ts';
 import { registerServe } from './commands/serve.ts';
+import { registerStatement } from './commands/statement.ts';
 import { registerVerify } from './commands/verify.ts';
 import { describeFailure } from './failure.ts';
 
@@ -32,6 +33,7 @@ const REGISTRATIONS = [
   registerPolicy,
   registerReference,
   registerHold,
+  registerStatement,
   registerAgent,
   registerDoctor,
   registerAudit,

@@ -2,10 +2,13 @@
 
 import { Option } from 'commander';
 
-import { openSigningKey, type NamedSigner } from '../keys/signing-key.ts';
+import { toBase64 } from '../../attestation/core/bytes.ts';
+import { publicKeyField } from '../governance/fields.ts';
+import { openSigningKey, readSigningKeyIdentity, type NamedSigner } from '../keys/signing-key.ts';
 import { legible } from '../platform/legible.ts';
 import { createHttpClient, type HttpClient } from '../platform/http-client.ts';
 import { readServerProfile, type ServerProfile } from '../platform/server-profile.ts';
+import { collect } from './arguments.ts';
 import { readPassphrase } from './passphrase.ts';
 
 /** Where `init` puts the profile in a server home. */
@@ -16,6 +19,14 @@ export const passphraseOption = (): Option =>
 
 export const profileOption = (): Option =>
   new Option('--profile <file>', 'server profile, as weightgate init writes it').makeOptionMandatory();
+
+export const signersOption = (): Option =>
+  new Option('--key <file>', 'signing key of a person of the trust root; several times')
+    .argParser(collect)
+    .makeOptionMandatory();
+
+export const statementOption = (): Option =>
+  new Option('--statement <file>', 'write the statement to a new file too, for `statement sign` elsewhere');
 
 export const tpmOption = (): Option =>
   new Option('--tpm <tcti>', 'the TPM: device:/dev/tpmrm0, swtpm:host=…,port=…, tabrmd:').default(
@@ -37,6 +48,17 @@ export async function withServer<T>(
   } finally {
     client.close();
   }
+}
+
+/**
+ * The public key of somebody else, as `weightgate key show` prints it, or of a signing key file on this machine.
+ *
+ * @returns canonical base64
+ * @throws RefusalError `file-*`, `json-*`, `shape-mismatch`
+ */
+export async function readPublicKey(keyOrFile: string): Promise<string> {
+  if (publicKeyField.safeParse(keyOrFile).success) return keyOrFile;
+  return toBase64((await readSigningKeyIdentity(keyOrFile)).publicKey);
 }
 
 /** Opens signing keys one after another; without a file each passphrase is asked for. */

@@ -189,7 +189,7 @@ const ROWS: readonly Row[] = [
     () => init('--mode', 'production'),
   ],
   ['init: an origin with a space', 2, ["'--origin <name>'"], () => init('--origin', 'a b/evaluation')],
-  ['init: a person without a key', 2, ["'--person <name=keyfile>'"], () => init('--person', 'carol')],
+  ['init: a person without a key', 2, ["'--person <name=key>'"], () => init('--person', 'carol')],
   [
     'init: a key that is missing',
     5,

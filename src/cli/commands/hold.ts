@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 
 import type { HoldTarget } from '../../governance/predicates.ts';
 import { usageRefusals } from '../failure.ts';
-import { collect, collectDigests, digestArgument, identifierArgument, reasonArgument } from '../arguments.ts';
-import { passphraseOption, profileOption } from '../options.ts';
+import { collectDigests, digestArgument, identifierArgument, reasonArgument } from '../arguments.ts';
+import { passphraseOption, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface HoldOptions extends SigningOptions {
@@ -34,7 +34,7 @@ export function registerHold(program: Command): void {
     .command('hold')
     .description('stop grants and renewals at once; one signature is enough')
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root', collect)
+    .addOption(signersOption())
     .option('--model <digest>', 'manifest digest of the model version to stop', digestArgument)
     .option('--lab <lab>', 'lab to stop', identifierArgument)
     .option('--all', 'stop everything')
@@ -52,7 +52,8 @@ export function registerHold(program: Command): void {
     .description('lift holds; needs the quorum')
     .argument('<hold...>', 'digests of the holds, as `release status` and `audit` print them', collectDigests)
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
     .action(async (holds: readonly string[], options: SigningOptions & { reason: string }) => {

@@ -3,11 +3,9 @@ import { join } from 'node:path';
 
 import { Option, type Command } from 'commander';
 
-import { toBase64 } from '../../../attestation/core/bytes.ts';
 import { MODES, type Mode } from '../../governance/fields.ts';
 import { EVALUATION_ORIGIN_SUFFIX } from '../../governance/fold.ts';
 import { createTrustRoot, type Person } from '../../governance/trust-root.ts';
-import { readSigningKeyIdentity } from '../../keys/signing-key.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { writeServerProfile, type ServerProfile } from '../../platform/server-profile.ts';
 import { createServerHome } from '../../server/new-home.ts';
@@ -22,7 +20,7 @@ import {
   parseListen,
   parsePositiveInteger,
 } from '../arguments.ts';
-import { passphraseOption, print, PROFILE } from '../options.ts';
+import { passphraseOption, print, PROFILE, readPublicKey } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 
 /** The one role of the trust root that this command makes; roots with more are written by hand. */
@@ -40,8 +38,7 @@ interface InitOptions {
 }
 
 async function personOf({ name, value }: Pair, organisation: string): Promise<Person> {
-  const { publicKey } = await readSigningKeyIdentity(value);
-  return { person: name, organisation, role: ROLE, publicKeys: [toBase64(publicKey)] };
+  return { person: name, organisation, role: ROLE, publicKeys: [await readPublicKey(value)] };
 }
 
 /** RP-5; asked here because the rule itself speaks of logs that exist. */
@@ -108,8 +105,8 @@ export function registerInit(program: Command): void {
       originArgument,
     )
     .requiredOption(
-      '--person <name=keyfile>',
-      'a person of the trust root and their signing key; several times',
+      '--person <name=key>',
+      'a person of the trust root and their public key, or their key file; several times',
       collectFiles,
     )
     .requiredOption('--organisation <name>', 'of these persons', displayNameArgument)

@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
 
-import { toBase64 } from '../../../attestation/core/bytes.ts';
-import { readSigningKeyIdentity } from '../../keys/signing-key.ts';
 import { systemClock } from '../../platform/clock.ts';
 import {
   collect,
@@ -12,7 +10,13 @@ import {
   type Pair,
   parsePositiveInteger,
 } from '../arguments.ts';
-import { passphraseOption, profileOption } from '../options.ts';
+import {
+  passphraseOption,
+  profileOption,
+  readPublicKey,
+  signersOption,
+  statementOption,
+} from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface AccreditOptions extends SigningOptions {
@@ -26,10 +30,6 @@ interface AccreditOptions extends SigningOptions {
 
 const DAY_SECONDS = 86_400;
 
-async function publicKeyOf(file: string): Promise<string> {
-  return toBase64((await readSigningKeyIdentity(file)).publicKey);
-}
-
 /** `weightgate lab accredit`: the owner lets a lab and its machines ask for keys. */
 export function registerLab(program: Command): void {
   program
@@ -39,14 +39,19 @@ export function registerLab(program: Command): void {
     .description('accredit a lab, its keys and its machines; needs the quorum of the trust root')
     .argument('<lab>', 'name of the lab', identifierArgument)
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .requiredOption('--organisation <name>', 'who runs the lab', displayNameArgument)
     .requiredOption(
       '--jurisdiction <code>',
       'where, as an ISO 3166 code, for example CH',
       jurisdictionArgument,
     )
-    .requiredOption('--lab-key <file>', "the lab's signing key; its public part is taken", collect)
+    .requiredOption(
+      '--lab-key <key>',
+      'public key of the lab, as `key show` prints it, or its key file; several times',
+      collect,
+    )
     .option(
       '--machine <name=digest>',
       'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
@@ -60,7 +65,7 @@ export function registerLab(program: Command): void {
         lab,
         organisation: options.organisation,
         jurisdiction: options.jurisdiction,
-        publicKeys: await Promise.all(options.labKey.map(publicKeyOf)),
+        publicKeys: await Promise.all(options.labKey.map(readPublicKey)),
         machines: options.machine.map(({ name, value }) => ({ name, endorsementKeyDigest: value })),
         endsAt: systemClock.posixSeconds() + options.days * DAY_SECONDS,
       }));

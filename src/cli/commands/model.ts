@@ -4,8 +4,7 @@ import { toHex } from '../../../attestation/core/bytes.ts';
 import { openBundleOf } from '../bundle.ts';
 import { usageRefusals } from '../failure.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
-import { collect } from '../arguments.ts';
-import { passphraseOption, profileOption } from '../options.ts';
+import { passphraseOption, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const VARIANTS = ['base', 'aligned'] as const;
@@ -28,7 +27,8 @@ export function registerModel(program: Command): void {
     .command('register <bundle>')
     .description('register a sealed bundle as a model version, in phase sealed; needs the quorum')
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .requiredOption('--policy <file>', 'the inference policy under which alone it may run')
     .addOption(passphraseOption())
     .action(async (bundlePath: string, options: SigningOptions & { readonly policy: string }) => {

@@ -4,8 +4,7 @@ import { fromUtf8 } from '../../../attestation/core/bytes.ts';
 import { predicateSchemas } from '../../governance/predicates.ts';
 import { readConfiguration } from '../../platform/configuration.ts';
 import { readFileBounded } from '../../platform/files.ts';
-import { collect } from '../arguments.ts';
-import { passphraseOption, profileOption } from '../options.ts';
+import { passphraseOption, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const MAX_POLICY_BYTES = 48 * 1024;
@@ -25,7 +24,8 @@ export function registerPolicy(program: Command): void {
     .command('publish <settings> <cedar...>')
     .description('put a release policy in force: settings (YAML) and Cedar files; needs the quorum')
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .addOption(passphraseOption())
     .action(async (settingsPath: string, cedarPaths: readonly string[], options: SigningOptions) => {
       const settings = await readConfiguration(settingsPath, settingsSchema);

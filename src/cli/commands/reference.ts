@@ -6,8 +6,8 @@ import { Tpm } from '../../agent/tpm/tpm.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { usageRefusals } from '../failure.ts';
-import { collect, displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
-import { passphraseOption, print, profileOption } from '../options.ts';
+import { displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
+import { passphraseOption, print, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const MAX_REFERENCE_BYTES = 48 * 1024;
@@ -80,7 +80,8 @@ export function registerReference(program: Command): void {
     .command('publish <file>')
     .description('put reference values in force; needs the quorum')
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .requiredOption('--name <name>', 'name of the reference values', identifierArgument)
     .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
     .addOption(passphraseOption())

@@ -5,8 +5,15 @@ import { PHASES, phaseField, type Phase } from '../../governance/fields.ts';
 import type { HttpClient } from '../../platform/http-client.ts';
 import { readShape } from '../../platform/shape.ts';
 import { openBundleOf } from '../bundle.ts';
-import { collect, reasonArgument } from '../arguments.ts';
-import { passphraseOption, print, profileOption, withServer } from '../options.ts';
+import { reasonArgument } from '../arguments.ts';
+import {
+  passphraseOption,
+  print,
+  profileOption,
+  withServer,
+  signersOption,
+  statementOption,
+} from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 /** What a date can say. */
@@ -40,7 +47,8 @@ export function registerRelease(program: Command): void {
     .command('promote <bundle>')
     .description('move a model version to the next phase; needs the quorum')
     .addOption(profileOption())
-    .requiredOption('--key <file>', 'signing key of a person of the trust root; several times', collect)
+    .addOption(signersOption())
+    .addOption(statementOption())
     .addOption(new Option('--to <phase>', 'the next phase').choices(PHASES).makeOptionMandatory())
     .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
