@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { ask } from '../../src/cli/demo/conversation.ts';
 import { processesOfGroup } from '../support/road-processes.ts';
@@ -20,8 +20,8 @@ describe.skipIf(swtpmMissing !== undefined)('the lease of a running agent', () =
 
   beforeAll(async () => {
     road = await Road.build({ leaseSeconds: LEASE_SECONDS });
+    return () => road.close();
   }, 120_000);
-  afterAll(() => road.close());
 
   beforeEach(async () => {
     agent = road.startAgent();

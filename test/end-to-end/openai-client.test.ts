@@ -1,5 +1,5 @@
 import OpenAI, { APIError } from 'openai';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import { MODEL, Road } from '../support/road.ts';
 import { swtpmMissing } from '../support/swtpm.ts';
@@ -21,8 +21,8 @@ describe.skipIf(swtpmMissing !== undefined)('the unmodified openai client agains
       return fetch(...args);
     };
     client = new OpenAI({ baseURL, apiKey: 'none is asked for', fetch: countingFetch });
+    return () => road.close();
   }, 120_000);
-  afterAll(() => road.close());
 
   const ask = (content: string): OpenAI.ChatCompletionCreateParamsNonStreaming => ({
     model: MODEL,

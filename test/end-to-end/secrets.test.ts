@@ -36,8 +36,8 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
     modelBytes = (await stat(road.path(`model/${MODEL_FILE}`))).size;
     // From here on the weights are plaintext nowhere below the folder.
     await rm(road.path('model'), { recursive: true });
+    return () => road.close();
   }, 120_000);
-  afterAll(() => road.close());
 
   const engineOf = async (agent: Program): Promise<number> => {
     const description = await agent.line('engine: process ');
@@ -129,6 +129,7 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
     });
 
     const moments = [
+      ['while it asks for the key', 'enrolled: '],
       ['while it unseals', 'granted: '],
       ['while its engine starts', 'unsealed: '],
       ['while it serves', 'listening: '],

@@ -70,8 +70,8 @@ async function makeGoodRequest(): Promise<GoodRequest> {
       deniedFirmware: [],
     },
   });
-  await server.restart(withLogInMemory);
   await enrol(server.agent(), server.tpm.enrolling);
+  await server.restart(withLogInMemory);
   const { envelope, expectations } = await prepareRelease(server.agent(), SUBJECT, [server.tpm.attester]);
   const { payload } = decodeEnvelope(envelope, LIMITS, 'request');
   const message = decodeCanonicalJson(payload, LIMITS, 'request') as unknown as {
