@@ -204,13 +204,17 @@ export class Road {
     for (const name of ['tmp', 'user', 'work']) await mkdir(this.path(name));
     await writeFile(this.path('passphrase'), `${PASSPHRASE}\n`, { mode: 0o600 });
     const keys = ['alice', 'bob', 'lab', 'stranger'];
-    [this.tpm, this.pattern] = await Promise.all([
-      DemoMachine.switchOn(this.path('tpm')),
-      makeMarkedModel(this.path('model')),
+    await allSettled(
+      (async () => {
+        this.tpm = await DemoMachine.switchOn(this.path('tpm'));
+      })(),
+      (async () => {
+        this.pattern = await makeMarkedModel(this.path('model'));
+      })(),
       ...keys.map((name) =>
         this.succeed('key', 'create', this.path(`${name}.key`), '--name', name, ...this.passphrase),
       ),
-    ]);
+    );
   }
 
   private async makeServer(): Promise<void> {
@@ -263,6 +267,12 @@ export class Road {
 }
 
 const RELEASE_POLICY = join(POLICIES, 'release', 'research.cedar');
+
+/** Waits for all work before the first failure of it is thrown, so that nothing goes on in a folder that is removed. */
+async function allSettled(...works: readonly Promise<unknown>[]): Promise<void> {
+  await Promise.allSettled(works);
+  await Promise.all(works);
+}
 
 async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
