@@ -42,7 +42,7 @@ afterAll(async () => {
 });
 
 describe('weightgate audit', () => {
-  it('says what each statement is about, why, and what came of it', () => {
+  it('CL-6: says what each statement is about, why, and what came of it, each on one line', () => {
     const texts = lines.map((line) => line.slice(30).replaceAll(/\[[0-9a-f]{16}\]/g, '[…]'));
     const short = manifest.slice(0, 16);
     expect(texts).toEqual([

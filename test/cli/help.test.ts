@@ -4,7 +4,7 @@ import packageDocument from '../../package.json' with { type: 'json' };
 import { runCommand } from '../support/command-line.ts';
 
 describe('weightgate', () => {
-  it('prints its version', async () => {
+  it('CL-8: prints its version', async () => {
     expect(await runCommand('--version')).toEqual({
       exitCode: 0,
       output: `${packageDocument.version}\n`,
@@ -12,7 +12,7 @@ describe('weightgate', () => {
     });
   });
 
-  it('CL-4: prints help to standard output when asked, and to standard error when not', async () => {
+  it('CL-4, CL-8: prints help to standard output when asked, and to standard error when not', async () => {
     const [asked, bare] = await Promise.all([runCommand('help'), runCommand()]);
     expect(asked).toMatchObject({ exitCode: 0, errors: '' });
     expect(bare).toMatchObject({ exitCode: 2, output: '', errors: asked.output });

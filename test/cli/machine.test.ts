@@ -88,7 +88,7 @@ describe('a user without rights', () => {
 });
 
 describe('weightgate doctor', () => {
-  it('ends with 5 and names the fix where the TPM is missing', async () => {
+  it('CL-9: ends with 5 and names the fix where the TPM is missing', async () => {
     const { exitCode, output, errors } = await runCommand('doctor', '--tpm', 'device:/dev/none');
     expect(output).toMatch(/^missing {2}TPM: \/dev\/none: .*\[tpm-missing\] -> Switch the TPM on/m);
     expect(output).toMatch(/^ready {4}Node\.js: Node\.js 24\.\d+\.\d+, OpenSSL 3\./m);
@@ -97,7 +97,7 @@ describe('weightgate doctor', () => {
     expect(exitCode).toBe(5);
   });
 
-  it.skipIf(swtpmMissing !== undefined)('ends with 0 where an agent could run', async () => {
+  it.skipIf(swtpmMissing !== undefined)('CL-9: ends with 0 where an agent could run', async () => {
     const machine = await startTestTpm();
     onTestFinished(() => machine.remove());
     const { address } = machine.tpm;

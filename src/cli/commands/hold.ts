@@ -41,10 +41,8 @@ export function registerHold(program: Command): void {
     .requiredOption('--reason <text>', 'why, for the log', reasonArgument)
     .addOption(passphraseOption())
     .action(async (options: HoldOptions) => {
-      await submitStatement(options, 'hold/v1', () => ({
-        target: targetOf(options),
-        reason: options.reason,
-      }));
+      const target = targetOf(options);
+      await submitStatement(options, 'hold/v1', () => ({ target, reason: options.reason }));
     });
 
   program
