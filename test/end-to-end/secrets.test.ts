@@ -10,6 +10,7 @@ import {
   formsOf,
   holds,
   isMemoryFile,
+  mappedNames,
   networkSockets,
   openDescriptors,
   processesOfGroup,
@@ -94,7 +95,17 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
         const plaintext = [];
         for (const file of files) if (await holds(file.path, forms)) plaintext.push(file);
         expect(plaintext.length).toBeGreaterThan(0);
-        expect(plaintext.filter((file) => !isMemoryFile(file))).toEqual([]);
+        expect(plaintext.filter(({ target }) => !isMemoryFile(target))).toEqual([]);
+      }
+    });
+
+    it.skipIf(!isRoot)('SW-23: plaintext is mapped from memory only', async () => {
+      for (const processId of [agent.processId, engine]) {
+        const names = await mappedNames(processId);
+        expect(names.some(isMemoryFile)).toBe(true);
+        const files = names.filter((name) => !isMemoryFile(name));
+        expect(files.filter((name) => name.endsWith(' (deleted)'))).toEqual([]);
+        for (const name of files) expect(await holds(name, forms), name).toBe(false);
       }
     });
 

@@ -31,8 +31,15 @@ export async function openDescriptors(processId: number): Promise<readonly OpenD
   return found.flat();
 }
 
-export function isMemoryFile({ target }: OpenDescriptor): boolean {
+/** @param target as /proc names it */
+export function isMemoryFile(target: string): boolean {
   return target.startsWith('/memfd:');
+}
+
+/** What a process has mapped under a name, as /proc shows it: files that were closed meanwhile stand here too. */
+export async function mappedNames(processId: number): Promise<readonly string[]> {
+  const text = await readFile(`/proc/${processId}/maps`, 'utf8');
+  return [...new Set(text.split('\n').flatMap((line) => /^(?:\S+\s+){5}(\/.*)$/.exec(line)?.[1] ?? []))];
 }
 
 const NETWORK_TABLES = ['tcp', 'tcp6', 'udp', 'udp6', 'udplite', 'raw', 'raw6', 'icmp', 'packet'];
