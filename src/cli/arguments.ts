@@ -84,8 +84,14 @@ export function collectNamedDigests(text: string, earlier: readonly Pair[] = [])
   return [...earlier, { name, value: digestArgument(value) }];
 }
 
+export interface ListenAddress {
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+}
+
 /** `host:port`, with an IPv6 address in brackets. */
-export function parseListen(text: string): { readonly host: string; readonly port: number } {
+export function parseListen(text: string): ListenAddress {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);

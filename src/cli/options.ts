@@ -8,7 +8,7 @@ import { openSigningKey, readSigningKeyIdentity, type NamedSigner } from '../key
 import { legible } from '../platform/legible.ts';
 import { createHttpClient, type HttpClient } from '../platform/http-client.ts';
 import { readServerProfile, type ServerProfile } from '../platform/server-profile.ts';
-import { collect } from './arguments.ts';
+import { collect, parseListen } from './arguments.ts';
 import { readPassphrase } from './passphrase.ts';
 
 /** Where `init` puts the profile in a server home. */
@@ -27,6 +27,12 @@ export const signersOption = (): Option =>
 
 export const statementOption = (): Option =>
   new Option('--statement <file>', 'write the statement to a new file too, for `statement sign` elsewhere');
+
+/** @param address the default, as a person would type it */
+export const listenOption = (description: string, address: string): Option =>
+  new Option('--listen <host:port>', description)
+    .argParser(parseListen)
+    .default(parseListen(address), address);
 
 export const tpmOption = (): Option =>
   new Option('--tpm <tcti>', 'the TPM: device:/dev/tpmrm0, swtpm:host=…,port=…, tabrmd:').default(

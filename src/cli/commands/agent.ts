@@ -12,12 +12,18 @@ import { createLogger } from '../../platform/logging.ts';
 import { openBundleOf } from '../bundle.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
-import { identifierArgument, parseListen, parsePositiveInteger, purposeArgument } from '../arguments.ts';
+import {
+  identifierArgument,
+  type ListenAddress,
+  parsePositiveInteger,
+  purposeArgument,
+} from '../arguments.ts';
 import {
   openSigningKeys,
   passphraseOption,
   print,
   profileOption,
+  listenOption,
   tpmOption,
   remark,
   withServer,
@@ -42,7 +48,7 @@ interface RunOptions extends TpmOptions {
   readonly passphraseFile?: string;
   readonly policy: string;
   readonly purpose: string;
-  readonly listen: ReturnType<typeof parseListen>;
+  readonly listen: ListenAddress;
   readonly modelFile?: string;
   readonly apiKeyFile?: string;
   readonly context: number;
@@ -168,7 +174,7 @@ export function registerAgent(program: Command): void {
     )
     .addOption(tpmOption())
     .addOption(keyAlgorithmOption())
-    .option('--listen <host:port>', 'where the model answers', parseListen, { host: '127.0.0.1', port: 8080 })
+    .addOption(listenOption('where the model answers', '127.0.0.1:8080'))
     .option('--api-key-file <file>', 'ask callers for the key in the first line of this file')
     .option('--model-file <path>', 'the GGUF file of the bundle; needed when there are several')
     .option('--context <tokens>', 'context of each request', parsePositiveInteger, 2048)

@@ -17,10 +17,9 @@ import {
   displayNameArgument,
   originArgument,
   type Pair,
-  parseListen,
   parsePositiveInteger,
 } from '../arguments.ts';
-import { passphraseOption, print, PROFILE, readPublicKey } from '../options.ts';
+import { passphraseOption, listenOption, print, PROFILE, readPublicKey } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 
 /** The one role of the trust root that this command makes; roots with more are written by hand. */
@@ -116,11 +115,12 @@ export function registerInit(program: Command): void {
       parsePositiveInteger,
       2,
     )
-    .option('--listen <host:port>', 'where the server answers', parseListen, {
-      host: '127.0.0.1',
-      port: 8443,
-    })
-    .option('--name <host>', 'name under which clients reach it; several times', collectHosts, [])
+    .addOption(listenOption('where the server answers', '127.0.0.1:8443'))
+    .addOption(
+      new Option('--name <host>', 'name under which clients reach it; several times')
+        .argParser(collectHosts)
+        .default([], 'those of this machine'),
+    )
     .addOption(passphraseOption())
     .action(init);
 }

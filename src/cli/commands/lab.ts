@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 
 import { systemClock } from '../../platform/clock.ts';
 import {
@@ -52,11 +52,13 @@ export function registerLab(program: Command): void {
       'public key of the lab, as `key show` prints it, or its key file; several times',
       collect,
     )
-    .option(
-      '--machine <name=digest>',
-      'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
-      collectNamedDigests,
-      [],
+    .addOption(
+      new Option(
+        '--machine <name=digest>',
+        'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
+      )
+        .argParser(collectNamedDigests)
+        .default([], 'none'),
     )
     .option('--days <number>', 'how long the accreditation lasts', parsePositiveInteger, 365)
     .addOption(passphraseOption())
