@@ -17,12 +17,12 @@ import {
   type PredicateOf,
 } from '../governance/predicates.ts';
 import { makeStatement, readStatement } from '../governance/statements.ts';
+import type { NamedSigner } from '../keys/signing-key.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../platform/canonical-file.ts';
 import { systemClock } from '../platform/clock.ts';
 import { encodeEnvelope, encodeStatement, signStatement, type Statement } from '../platform/dsse.ts';
 import type { HttpClient } from '../platform/http-client.ts';
 import { readShape } from '../platform/shape.ts';
-import type { NamedSigner } from '../keys/signing-key.ts';
 import { openSigningKeys, print, remark, withServer } from './options.ts';
 
 const answerSchema = z.looseObject({

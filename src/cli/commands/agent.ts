@@ -9,15 +9,15 @@ import { startAgent, type AgentStep } from '../../agent/agent.ts';
 import { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { createLogger } from '../../platform/logging.ts';
-import { openBundleOf } from '../bundle.ts';
-import { readInferencePolicyFile } from '../inference-policy.ts';
-import { untilAborted, withInterruption } from '../interruption.ts';
 import {
   identifierArgument,
   type ListenAddress,
   parsePositiveInteger,
   purposeArgument,
 } from '../arguments.ts';
+import { openBundleOf } from '../bundle.ts';
+import { readInferencePolicyFile } from '../inference-policy.ts';
+import { untilAborted, withInterruption } from '../interruption.ts';
 import {
   openSigningKeys,
   passphraseOption,

@@ -3,16 +3,16 @@ import { join } from 'node:path';
 
 import type { Command } from 'commander';
 
+import { defineRefusals } from '../../../attestation/core/refusal.ts';
 import { auditReleaseLog, type AuditReport } from '../../audit/audit-log.ts';
 import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
 import type { AuditRow } from '../../audit/rows.ts';
-import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { serverSource } from '../../audit/server-source.ts';
 import type { LogTrust } from '../../log/checkpoint.ts';
 import { holdsReleaseLog, readReleaseLog } from '../../log/log-folder.ts';
 import type { LogSource } from '../../log/reader.ts';
 import { folderSource, publishedSource } from '../../log/sources.ts';
 import { parseVerifierKey } from '../../log/verifier-key.ts';
-import { serverSource } from '../../audit/server-source.ts';
 import { fileRefusals } from '../../platform/files.ts';
 import { readServerProfile } from '../../platform/server-profile.ts';
 import { HOME_PLACES } from '../../server/home-layout.ts';

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 
 import type { HoldTarget } from '../../governance/predicates.ts';
-import { usageRefusals } from '../failure.ts';
 import { collectDigests, digestArgument, identifierArgument, reasonArgument } from '../arguments.ts';
+import { usageRefusals } from '../failure.ts';
 import { passphraseOption, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 

@@ -9,8 +9,6 @@ import { createTrustRoot, type Person } from '../../governance/trust-root.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { writeServerProfile, type ServerProfile } from '../../platform/server-profile.ts';
 import { createServerHome } from '../../server/new-home.ts';
-import { usageRefusals } from '../failure.ts';
-import { withInterruption } from '../interruption.ts';
 import {
   collectFiles,
   collectHosts,
@@ -19,6 +17,8 @@ import {
   type Pair,
   parsePositiveInteger,
 } from '../arguments.ts';
+import { usageRefusals } from '../failure.ts';
+import { withInterruption } from '../interruption.ts';
 import { passphraseOption, listenOption, print, PROFILE, readPublicKey } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 

@@ -5,8 +5,8 @@ import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/sele
 import { Tpm } from '../../agent/tpm/tpm.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { usageRefusals } from '../failure.ts';
 import { displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
+import { usageRefusals } from '../failure.ts';
 import { passphraseOption, print, profileOption, signersOption, statementOption } from '../options.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 

@@ -4,8 +4,8 @@ import { z } from 'zod';
 import { PHASES, phaseField, type Phase } from '../../governance/fields.ts';
 import type { HttpClient } from '../../platform/http-client.ts';
 import { readShape } from '../../platform/shape.ts';
-import { openBundleOf } from '../bundle.ts';
 import { reasonArgument } from '../arguments.ts';
+import { openBundleOf } from '../bundle.ts';
 import {
   passphraseOption,
   print,
