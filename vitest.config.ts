@@ -4,6 +4,8 @@ export default defineConfig({
   test: {
     include: ['{attestation,native,policies,src,test,scripts}/**/*.test.ts'],
     pool: 'forks',
+    // On two cores vitest would take one; many tests wait for other processes.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     execArgv: ['--disable-warning=ExperimentalWarning'],

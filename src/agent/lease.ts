@@ -42,8 +42,9 @@ export interface LeaseKeeperOptions {
 
 /** How often the clock is read. Well under the second within which a lease must end (RP-31). */
 const TICK_MILLISECONDS = 200;
-/** Waiting time after an attempt that reached no server. */
+/** Waiting time after an attempt that reached no server, at most; a short lease leaves time for several attempts. */
 const RETRY_MILLISECONDS = 5_000;
+const RETRY_PART = 0.1;
 
 function lengthMilliseconds(lease: Lease): number {
   return (lease.endsAt - lease.startsAt) * 1000;
@@ -123,7 +124,8 @@ export class LeaseKeeper {
   private onFailedAttempt(error: unknown): void {
     if (this.ended) return;
     if (isRefusal(error) && error.family === 'unavailable') {
-      this.nextAttemptAt = this.options.clock.monotonicMilliseconds() + RETRY_MILLISECONDS;
+      const pause = Math.min(RETRY_MILLISECONDS, RETRY_PART * lengthMilliseconds(this.held.lease));
+      this.nextAttemptAt = this.options.clock.monotonicMilliseconds() + pause;
       this.options.onRenewal?.(error);
       return;
     }

@@ -61,6 +61,13 @@ describe('lease keeper', () => {
     keeper.stop();
   });
 
+  it('RP-31: a short lease leaves time for several attempts', async () => {
+    const renew = vi.fn(() => Promise.reject(unavailable.error('test-unreachable', facts)));
+    new LeaseKeeper(heldLease(4), { clock, renew, onEnd: () => undefined });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(renew.mock.calls.length).toBeGreaterThan(3);
+  });
+
   it('RP-29: counts from the request, so a slow answer shortens the lease', async () => {
     const onEnd = vi.fn();
     const renew = (): Promise<HeldLease> => Promise.reject(unavailable.error('test-unreachable', facts));

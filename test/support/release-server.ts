@@ -1,11 +1,10 @@
 /** A key-release server in this process, with a lab, a model in phase research and a TPM that may be enrolled. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { cp, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { onTestFinished } from 'vitest';
+import { afterAll, onTestFinished } from 'vitest';
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import {
@@ -74,6 +73,11 @@ export function newHome(path: string, clock: Clock, changes: Partial<NewHome> = 
 export type HomeChange = (home: ServerHome) => ServerHome | Promise<ServerHome>;
 
 let readyHome: Promise<{ readonly path: string; readonly identity: HomeIdentity }> | undefined;
+let readyFolder: string | undefined;
+
+afterAll(async () => {
+  if (readyFolder !== undefined) await rm(readyFolder, { recursive: true, force: true });
+});
 
 export class TestServer {
   readonly path: string;
@@ -124,11 +128,8 @@ export class TestServer {
 
   /** Making keys and stretching passphrases is slow: all tests of a file begin with copies of one home. */
   private static async prepare(): Promise<{ readonly path: string; readonly identity: HomeIdentity }> {
-    const folder = mkdtempSync(join(tmpdir(), 'weightgate-ready-'));
-    process.once('exit', () => {
-      rmSync(folder, { recursive: true, force: true });
-    });
-    const path = join(folder, 'home');
+    readyFolder = await mkdtemp(join(tmpdir(), 'weightgate-ready-'));
+    const path = join(readyFolder, 'home');
     const clock = new TestClock();
     const identity = await createServerHome(newHome(path, clock));
     const tpm = await makeEnrollableTpm();
