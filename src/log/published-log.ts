@@ -1,11 +1,12 @@
 /** The log up to one signed checkpoint: what anybody may read, and the proofs that can be made of it. */
 
+import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import type { VerifiedCheckpoint } from './checkpoint.ts';
-import type { LogStorage } from './storage.ts';
+import { storageRefusals, type LogStorage } from './storage.ts';
 import { TILE_HEIGHT, TILE_WIDTH, encodeEntryBundle, tileWidthAt, type TileId } from './tiles.ts';
 import { formatTlogProof } from './tlog-proof.ts';
-import { foldPlan, planConsistency, planInclusion, type NodeId, type NodePlan } from './tree.ts';
+import { foldPlan, planConsistency, planInclusion, TreeBuilder, type NodeId, type NodePlan } from './tree.ts';
 
 export const rangeRefusals = defineRefusals('usage', {
   'log-range': {
@@ -13,6 +14,9 @@ export const rangeRefusals = defineRefusals('usage', {
     hint: 'Ask for entries below the size of the checkpoint.',
   },
 });
+
+/** Entries that a replay reads at a time. */
+const REPLAY_BATCH = 1024n;
 
 /** An immutable view. A newer checkpoint makes a new one. */
 export class PublishedLog {
@@ -34,6 +38,24 @@ export class PublishedLog {
     if (start < 0n || start > end) refuseRange(`from 0 to ${end}`, start);
     if (end > this.size) refuseRange(`at most ${this.size}`, end);
     return await this.storage.entries(start, end);
+  }
+
+  /**
+   * All entries from the first one on, hashed as they pass: whoever may write to the database but not sign could
+   * alter any of them. Act on none before the last one was taken, for only then is the root compared (TL-23).
+   *
+   * @throws RefusalError `log-damaged`
+   */
+  async *replay(): AsyncGenerator<Uint8Array, void, undefined> {
+    const tree = new TreeBuilder();
+    for (let start = 0n; start < this.size; start += REPLAY_BATCH) {
+      const end = start + REPLAY_BATCH < this.size ? start + REPLAY_BATCH : this.size;
+      for (const entry of await this.storage.entries(start, end)) {
+        tree.append(entry);
+        yield entry;
+      }
+    }
+    if (tree.size !== this.size || !equalBytes(tree.root(), this.checkpoint.root)) this.refuseOtherRoot(tree);
   }
 
   /** The offline proof of an entry (`tlog-proof` text). @throws RefusalError `log-range`, `log-damaged` */
@@ -60,6 +82,14 @@ export class PublishedLog {
     const ids: NodeId[] = [];
     for (let i = 0; i < width; i += 1) ids.push({ level: level * TILE_HEIGHT, index: start + BigInt(i) });
     return Buffer.concat(await this.storage.nodes(ids));
+  }
+
+  private refuseOtherRoot(tree: TreeBuilder): never {
+    throw storageRefusals.error('log-damaged', {
+      field: 'entries',
+      expected: `${this.size} entries under the signed root ${toHex(this.checkpoint.root)}`,
+      found: `${tree.size} entries under the root ${toHex(tree.root())}`,
+    });
   }
 
   /** One hash for each plan, out of one query. */

@@ -54,8 +54,10 @@ export class GovernanceLog {
   /**
    * Replays the log from its genesis entry.
    *
-   * @param entries all entries of the log, in order; one at a time, so that the log may be of any length
-   * @throws RefusalError `home-mode` when the log is empty, and those of `decodeEntry` and `applyEntry`
+   * @param entries all entries of the log, in order; one at a time, so that the log may be of any length. What ties
+   *   them to a signed root throws at their end (`PublishedLog.replay`); no state leaves here before
+   * @throws RefusalError `home-mode` when the log is empty, those of `decodeEntry` and `applyEntry`, and what
+   *   `entries` throws
    */
   static async open(log: EntryLog, entries: AsyncIterable<Uint8Array>, clock: Clock): Promise<GovernanceLog> {
     let state: GovernanceState | undefined;

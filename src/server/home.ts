@@ -75,7 +75,8 @@ export interface ServerHome extends ServerKeys {
 /**
  * Opens a home for a server to run on, and replays its log.
  *
- * @throws RefusalError `home-*`, and those of `openServerKeys`, `openReleaseLog`, `GovernanceLog.open`, `readAnchors`
+ * @throws RefusalError `home-*`, and those of `openServerKeys`, `openReleaseLog`, `PublishedLog.replay`,
+ *   `GovernanceLog.open`, `readAnchors`
  */
 export async function openServerHome(home: string, passphrase: string, clock: Clock): Promise<ServerHome> {
   const keys = await openServerKeys(home, passphrase);
@@ -92,7 +93,7 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     const identity = logIdentityOf(keyring, configuration.origin);
     const log = await openReleaseLog(join(home, HOME_PLACES.log), identity);
     closers.push(() => log.close());
-    const governance = await GovernanceLog.open(log, entriesOf(log), clock);
+    const governance = await GovernanceLog.open(log, log.published.replay(), clock);
     refuseOtherIdentity(governance, configuration, logKeyOf(identity));
     const storage = ServerStorage.open(join(home, HOME_PLACES.storage));
     closers.push(() => {
@@ -104,16 +105,6 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
   } catch (error) {
     await closeAll();
     throw error;
-  }
-}
-
-/** Entries that are read from the log at a time. */
-const REPLAY_BATCH = 1024n;
-
-async function* entriesOf({ published }: ReleaseLog): AsyncGenerator<Uint8Array> {
-  for (let start = 0n; start < published.size; start += REPLAY_BATCH) {
-    const end = start + REPLAY_BATCH < published.size ? start + REPLAY_BATCH : published.size;
-    yield* await published.entries(start, end);
   }
 }
 

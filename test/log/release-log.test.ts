@@ -255,6 +255,29 @@ describe('start-up', () => {
     }
   });
 
+  it('TL-23: a replay takes every entry and refuses at its end when one was altered', async () => {
+    const replay = async ({ published }: ReleaseLog): Promise<readonly Uint8Array[]> => {
+      const entries: Uint8Array[] = [];
+      for await (const entry of published.replay()) entries.push(entry);
+      return entries;
+    };
+    for (const position of [0, 3]) {
+      const { log, folder } = await logOf(5);
+      expect(await replay(log)).toEqual(await log.published.entries(0n, 5n));
+      await log.close();
+      const database = new DatabaseSync(join(folder, 'log.sqlite'));
+      database.exec(`DROP TRIGGER entries_stay_unchanged;
+        UPDATE entries SET entry = x'00' WHERE position = ${position}`);
+      database.close();
+      const altered = await openReleaseLog(folder, identity);
+      const signedRoot = toHex(altered.published.checkpoint.root);
+      await expect(replay(altered)).rejects.toMatchObject({
+        refusal: { code: 'log-damaged', expected: expect.stringContaining(signedRoot) as string },
+      });
+      await altered.close();
+    }
+  });
+
   it('TL-24: a head that was not signed any more is signed at start-up', async () => {
     const { log, folder } = await logOf(2);
     await log.close();

@@ -1,13 +1,16 @@
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 
-import { decodeEntry } from '../../src/governance/entries.ts';
+import { toBase64 } from '../../attestation/core/bytes.ts';
+import { decodeEntry, encodeEntry, statementEntry } from '../../src/governance/entries.ts';
+import { makeStatement, signByEach } from '../../src/governance/statements.ts';
 import { readAnchors } from '../../src/server/anchors.ts';
 import { openServerHome } from '../../src/server/home.ts';
 import { createServerHome } from '../../src/server/new-home.ts';
 import { makeEnrollableTpm } from '../support/enrolled-tpm.ts';
-import { exampleTrustRoot } from '../support/governance.ts';
+import { examplePredicates, exampleTrustRoot, predicateOf, signers } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { newHome, ORIGIN, PASSPHRASE, TestClock, TestServer } from '../support/release-server.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -19,6 +22,19 @@ async function edit(home: string, from: string, to: string): Promise<void> {
   const text = await readFile(path, 'utf8');
   expect(text).toContain(from);
   await writeFile(path, text.replace(from, to));
+}
+
+/** So that neither the last entry is the first one, nor the log one leaf. */
+async function appendTwoEntries(path: string): Promise<void> {
+  const home = await openServerHome(path, PASSPHRASE, clock);
+  const statement = makeStatement(
+    'model-version/v1',
+    predicateOf('model-version/v1', examplePredicates.model),
+  );
+  for (const envelope of await signByEach(statement, [signers.bert, signers.cleo])) {
+    await home.governance.record((_state, at) => statementEntry(at, envelope));
+  }
+  await home.closeAll();
 }
 
 describe('a new server home', () => {
@@ -100,6 +116,25 @@ describe('opening a server home', () => {
     }
     const code = await refusalCodeAsync(() => openServerHome(first, PASSPHRASE, clock));
     expect(code).toMatch(/^(?:log|home|checkpoint)-/);
+  });
+
+  it('TL-23, RP-6: a trust root that was swapped in the database is refused', async () => {
+    const path = join(await temporaryFolder(), 'home');
+    await createServerHome(newHome(path, clock));
+    await appendTwoEntries(path);
+    const database = new DatabaseSync(join(path, 'log/log.sqlite'));
+    const row = database.prepare('SELECT entry FROM entries WHERE position = 0').get();
+    const genesis = decodeEntry(row!['entry'] as Uint8Array);
+    if (genesis.type !== 'genesis') throw new Error('the log does not begin with its genesis entry');
+    const [anna, ...others] = genesis.trustRoot.persons;
+    const publicKeys = [toBase64(signers.mallory.publicKey)];
+    const trustRoot = { ...genesis.trustRoot, persons: [{ ...anna!, publicKeys }, ...others] };
+    database.exec('DROP TRIGGER entries_stay_unchanged');
+    database
+      .prepare('UPDATE entries SET entry = ? WHERE position = 0')
+      .run(encodeEntry({ ...genesis, trustRoot }));
+    database.close();
+    expect(await refusalCodeAsync(() => openServerHome(path, PASSPHRASE, clock))).toBe('log-damaged');
   });
 
   it('a wrong passphrase, a folder that is no home, a second server', async () => {
