@@ -209,11 +209,16 @@ export class ServerStorage {
     });
   }
 
-  /** Uses a challenge up, whether or not it has expired: one atomic statement (RP-15, W4). */
+  /**
+   * Uses a challenge up, whether or not it has expired (RP-15, W4). `get` returns a row of RETURNING before the change
+   * is committed and hides that the commit failed: the transaction makes that an error.
+   */
   consumeChallenge(challenge: string): Consumption {
-    const row = this.statements.consumeChallenge.get(challenge);
-    if (row !== undefined) return { outcome: 'consumed', challenge: { ...row } as unknown as Challenge };
-    return { outcome: this.statements.findChallenge.get(challenge) === undefined ? 'unknown' : 'used' };
+    return this.inTransaction(() => {
+      const row = this.statements.consumeChallenge.get(challenge);
+      if (row !== undefined) return { outcome: 'consumed', challenge: { ...row } as unknown as Challenge };
+      return { outcome: this.statements.findChallenge.get(challenge) === undefined ? 'unknown' : 'used' };
+    });
   }
 
   /** Keeps a new enrolment, unless too many wait. @param now POSIX seconds @returns whether it was kept */
@@ -236,9 +241,9 @@ export class ServerStorage {
     });
   }
 
-  /** Takes an enrolment out: whatever its answer, there is no second one (RP-11). */
+  /** Takes an enrolment out: whatever its answer, there is no second one (RP-11). Committed as a challenge is. */
   takeEnrolment(enrolment: string): PendingEnrolment | undefined {
-    const row = this.statements.takeEnrolment.get(enrolment);
+    const row = this.inTransaction(() => this.statements.takeEnrolment.get(enrolment));
     if (row === undefined) return undefined;
     return { ...row, simulated: row['simulated'] === 1 } as unknown as PendingEnrolment;
   }

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import {
@@ -26,6 +27,21 @@ afterEach(() => {
   storage.close();
   rmSync(folder, { recursive: true });
 });
+
+/** A reference that is checked at the commit alone: as on a full disk, the change passes and its commit fails. */
+function failCommitsThat(change: 'UPDATE ON challenges' | 'DELETE ON enrolments'): void {
+  const database = new DatabaseSync(path);
+  database.exec(`CREATE TABLE targets (id INTEGER PRIMARY KEY);
+    CREATE TABLE dangling (id INTEGER REFERENCES targets DEFERRABLE INITIALLY DEFERRED);
+    CREATE TRIGGER commit_fails AFTER ${change} BEGIN INSERT INTO dangling VALUES (1); END;`);
+  database.close();
+}
+
+function letCommitsPass(): void {
+  const database = new DatabaseSync(path);
+  database.exec('DROP TRIGGER commit_fails');
+  database.close();
+}
 
 function reopen(): void {
   storage.close();
@@ -70,6 +86,15 @@ describe('challenges', () => {
     expect(storage.consumeChallenge('c2').outcome).toBe('consumed');
   });
 
+  it('RP-15: a challenge whose use could not be committed is not reported as consumed', () => {
+    storage.openChallenge(challengeOf('c1'), 10, 1000);
+    failCommitsThat('UPDATE ON challenges');
+    expect(() => storage.consumeChallenge('c1')).toThrow(/FOREIGN KEY/);
+    letCommitsPass();
+    expect(storage.consumeChallenge('c1').outcome).toBe('consumed');
+    expect(storage.consumeChallenge('c1').outcome).toBe('used');
+  });
+
   it('RP-14: open challenges are bounded; used and expired ones make room', () => {
     for (const name of ['c1', 'c2']) expect(storage.openChallenge(challengeOf(name), 2, 1000)).toBe(true);
     expect(storage.openChallenge(challengeOf('c3'), 2, 1000)).toBe(false);
@@ -89,6 +114,15 @@ describe('pending enrolments', () => {
   it('RP-11: an enrolment is taken once, also across a restart', () => {
     expect(storage.openEnrolment(enrolmentOf('e1'), 10, 1000)).toBe(true);
     reopen();
+    expect(storage.takeEnrolment('e1')).toEqual(enrolmentOf('e1'));
+    expect(storage.takeEnrolment('e1')).toBeUndefined();
+  });
+
+  it('RP-11: an enrolment whose taking could not be committed is not handed out', () => {
+    storage.openEnrolment(enrolmentOf('e1'), 10, 1000);
+    failCommitsThat('DELETE ON enrolments');
+    expect(() => storage.takeEnrolment('e1')).toThrow(/FOREIGN KEY/);
+    letCommitsPass();
     expect(storage.takeEnrolment('e1')).toEqual(enrolmentOf('e1'));
     expect(storage.takeEnrolment('e1')).toBeUndefined();
   });
