@@ -1,7 +1,5 @@
 /** Files with secrets: canonical JSON, for their owner alone, never overwritten (KC-1). */
 
-import { stat } from 'node:fs/promises';
-
 import type { z } from 'zod';
 
 import {
@@ -9,7 +7,7 @@ import {
   encodeCanonicalJson,
   type JsonValue,
 } from '../../attestation/core/canonical-json.ts';
-import { readFileBounded, writeFileDurably } from '../platform/files.ts';
+import { readFileWithMode, writeFileDurably } from '../platform/files.ts';
 import { readShape } from '../platform/shape.ts';
 import { keyUseRefusals } from './refusals.ts';
 
@@ -28,8 +26,7 @@ export async function writeSecretFile(path: string, document: JsonValue): Promis
  * @throws RefusalError `key-file-exposed`, `file-*`, `json-*`, `utf8-malformed`, `shape-mismatch`
  */
 export async function readSecretFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  const bytes = await readFileBounded(path, MAX_FILE_BYTES);
-  const { mode } = await stat(path);
+  const { bytes, mode } = await readFileWithMode(path, MAX_FILE_BYTES);
   if ((mode & GROUP_AND_OTHERS) !== 0) {
     throw keyUseRefusals.error('key-file-exposed', {
       field: path,

@@ -1,7 +1,7 @@
 /** Files of the operator: written whole or not at all, and read with a bound. */
 
 import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { link, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 
@@ -27,16 +27,18 @@ export const fileRefusals = defineRefusals('environment', {
   },
 });
 
+const PERMISSION_BITS = 0o7777;
+
 function errorCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown';
 }
 
 /**
  * Writes a file so that after a crash it holds either the old or all of the new content: temporary file in the same
- * folder, fsync, rename, fsync of the folder.
+ * folder, fsync, rename or link, fsync of the folder.
  *
  * @param mode permission bits, for example 0o600 for anything secret
- * @param overwrite `false` refuses when the path exists
+ * @param overwrite `false` refuses when the path exists, also when another process makes it meanwhile
  * @throws RefusalError `file-exists`, `file-not-written`
  */
 export async function writeFileDurably(
@@ -47,7 +49,6 @@ export async function writeFileDurably(
 ): Promise<void> {
   const temporary = join(dirname(path), `.${randomUUID()}.partial`);
   try {
-    if (!overwrite) await refuseExisting(path);
     const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
     try {
       await file.writeFile(bytes);
@@ -55,7 +56,7 @@ export async function writeFileDurably(
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
+    await (overwrite ? rename(temporary, path) : linkToNewPath(temporary, path));
     await syncFolder(dirname(path));
   } catch (cause) {
     // Where the parent is no folder there is nothing to remove, and rm says so.
@@ -69,15 +70,16 @@ export async function writeFileDurably(
   }
 }
 
-async function refuseExisting(path: string): Promise<void> {
+/** Unlike rename, link never replaces: that nothing is there and that the file is there now are one step. */
+async function linkToNewPath(temporary: string, path: string): Promise<void> {
   try {
-    const existing = await open(path, constants.O_RDONLY);
-    await existing.close();
+    await link(temporary, path);
   } catch (cause) {
-    if (errorCode(cause) === 'ENOENT') return;
-    throw cause;
+    if (errorCode(cause) !== 'EEXIST') throw cause;
+    const facts = { field: path, expected: 'a new path', found: 'something there already' };
+    throw fileRefusals.error('file-exists', facts, { cause });
   }
-  throw fileRefusals.error('file-exists', { field: path, expected: 'a new path', found: 'an existing file' });
+  await rm(temporary);
 }
 
 async function syncFolder(path: string): Promise<void> {
@@ -95,6 +97,21 @@ async function syncFolder(path: string): Promise<void> {
  * @throws RefusalError `file-not-found`, `file-not-readable`, `file-too-large`
  */
 export async function readFileBounded(path: string, maxBytes: number): Promise<Uint8Array> {
+  return (await readFileWithMode(path, maxBytes)).bytes;
+}
+
+/** A file's content and the permission bits it had when it was read. */
+export interface FileWithMode {
+  readonly bytes: Uint8Array;
+  readonly mode: number;
+}
+
+/**
+ * Reads a regular file of bounded size, and of the same open file, whatever its path names by then, who may read it.
+ *
+ * @throws RefusalError `file-not-found`, `file-not-readable`, `file-too-large`
+ */
+export async function readFileWithMode(path: string, maxBytes: number): Promise<FileWithMode> {
   const file = await openForReading(path);
   try {
     const status = await file.stat();
@@ -114,7 +131,7 @@ export async function readFileBounded(path: string, maxBytes: number): Promise<U
     }
     const bytes = new Uint8Array(status.size);
     const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
-    return bytes.subarray(0, bytesRead);
+    return { bytes: bytes.subarray(0, bytesRead), mode: status.mode & PERMISSION_BITS };
   } finally {
     await file.close();
   }
@@ -122,7 +139,8 @@ export async function readFileBounded(path: string, maxBytes: number): Promise<U
 
 async function openForReading(path: string): Promise<Awaited<ReturnType<typeof open>>> {
   try {
-    return await open(path, constants.O_RDONLY);
+    // Without O_NONBLOCK, opening a FIFO waits for a writer, perhaps for ever.
+    return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     const code = errorCode(cause) === 'ENOENT' ? 'file-not-found' : 'file-not-readable';
     throw fileRefusals.error(
