@@ -7,11 +7,12 @@ import { createHash } from 'node:crypto';
 
 import { z } from 'zod';
 
-import { excerpt, fromBase64, toBase64 } from '../../attestation/core/bytes.ts';
+import { excerpt, fromBase64 } from '../../attestation/core/bytes.ts';
 import { decodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import {
   decodeStatement,
   dsseRefusals,
+  keyIdOf,
   signStatement,
   STATEMENT_PAYLOAD_TYPE,
   verifyEnvelope,
@@ -121,7 +122,7 @@ function checkSubjects(statement: Statement<unknown>, named: NamedPredicate): vo
  * Verifies that a person of the trust root signed a statement. Whether that person may say it, and what it changes,
  * is for the rules.
  *
- * @param envelope from outside; exactly one signature
+ * @param envelope from outside; exactly one signature, which names its key
  * @throws RefusalError `dsse-threshold`, `dsse-payload-type`, and those of `readStatement`
  */
 export function verifyStatement(envelope: Envelope, trustRoot: TrustRoot): SignedStatement {
@@ -139,19 +140,34 @@ export function verifyStatement(envelope: Envelope, trustRoot: TrustRoot): Signe
   };
 }
 
+/**
+ * Anybody may send an envelope, so it costs one verification at most: the key that it names is the only one tried.
+ * The name alone proves nothing.
+ */
 function personWhoSigned(envelope: Envelope, trustRoot: TrustRoot): Person {
-  const keys = trustRoot.persons.flatMap(({ publicKeys }) => publicKeys);
-  const candidates = keys.map((key) => fromBase64(key, 'trustRoot.persons.publicKeys'));
-  const { signedBy } = verifyEnvelope(envelope, candidates, 1, 'statement');
-  const signed = new Set(signedBy.map(toBase64));
-  const persons = trustRoot.persons.filter(({ publicKeys }) => publicKeys.some((key) => signed.has(key)));
-  const [person] = persons;
-  if (person === undefined || envelope.signatures.length !== 1) {
+  const [signature, ...others] = envelope.signatures;
+  if (signature?.keyid === undefined || others.length > 0) refuseSignatures(envelope);
+  const { keyid } = signature;
+  const keys = trustRoot.persons.flatMap((person) =>
+    person.publicKeys.map((text) => ({ person, key: fromBase64(text, 'trustRoot.persons.publicKeys') })),
+  );
+  const named = keys.find(({ key }) => keyIdOf(key) === keyid);
+  if (named === undefined) {
     throw dsseRefusals.error('dsse-threshold', {
-      field: 'statement.signatures',
-      expected: 'exactly one signature (GV-4)',
-      found: `${envelope.signatures.length} signatures`,
+      field: 'statement.signatures.keyid',
+      expected: `one of the ${keys.length} keys of the trust root (GV-4)`,
+      found: excerpt(keyid),
     });
   }
-  return person;
+  verifyEnvelope(envelope, [named.key], 1, 'statement');
+  return named.person;
+}
+
+function refuseSignatures({ signatures }: Envelope): never {
+  const unnamed = signatures.some(({ keyid }) => keyid === undefined);
+  throw dsseRefusals.error('dsse-threshold', {
+    field: 'statement.signatures',
+    expected: 'exactly one signature, which names its key (GV-4)',
+    found: `${signatures.length} signatures${unnamed ? ', without a keyid' : ''}`,
+  });
 }
