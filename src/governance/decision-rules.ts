@@ -7,6 +7,7 @@ import type { DecisionEntry, Lease } from './entries.ts';
 import { governanceRefusals } from './refusals.ts';
 import {
   accreditationAt,
+  foreignMachine,
   holdsOn,
   referenceValuesDigestOf,
   releasePolicyDigestOf,
@@ -72,6 +73,8 @@ function checkGrantedDevices(state: GovernanceState, entry: DecisionEntry): void
   if (state.mode === 'production' && entry.claims.some(({ simulated }) => simulated)) {
     refuse('GV-47', 'claims', 'hardware that is not simulated', 'simulated');
   }
+  const foreign = foreignMachine(state, entry.lab, entry.claims, entry.at);
+  if (foreign !== undefined) refuse('GV-49', 'claims', 'machines of the accreditation in force', foreign);
   const classes = new Set(entry.claims.map((device) => device.class));
   const sets = state.releasePolicy?.policy.deviceSets ?? [];
   if (!sets.some((set) => set.every((deviceClass) => classes.has(deviceClass)))) {

@@ -68,6 +68,14 @@ function accredit(state: GovernanceState, accreditation: LabAccreditation, momen
       found: String(endsAt),
     });
   }
+  const inForce = state.labs.get(lab)?.accreditation;
+  if (inForce !== undefined && accreditation.statedAt <= inForce.statedAt) {
+    throw governanceRefusals.error('governance-accreditation', {
+      field: 'statement.predicate.statedAt',
+      expected: `later than ${inForce.statedAt}, that of the accreditation in force (GV-37)`,
+      found: String(accreditation.statedAt),
+    });
+  }
   const taken = new Set([
     ...state.trustRoot.persons.flatMap((person) => person.publicKeys),
     ...[...state.labs.values()]

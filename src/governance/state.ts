@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import type { DeviceClaims } from './entries.ts';
 import type { Mode, Phase } from './fields.ts';
 import type {
   HoldTarget,
@@ -130,6 +131,34 @@ export function accreditationAt(
 ): LabAccreditation | undefined {
   const accreditation = state.labs.get(lab)?.accreditation;
   return accreditation !== undefined && at < accreditation.endsAt ? accreditation : undefined;
+}
+
+/**
+ * The first device that is no machine of the lab's accreditation in force: one that the quorum struck from it, or one
+ * that another lab enrolled (GV-49). A TPM is known by its attestation key; other classes bring their own names.
+ *
+ * @returns the Name of its attestation key, or undefined when every device may be granted to
+ */
+export function foreignMachine(
+  state: GovernanceState,
+  lab: string,
+  devices: readonly DeviceClaims[],
+  at: number,
+): string | undefined {
+  const machines = accreditationAt(state, lab, at)?.machines ?? [];
+  const names = devices.filter((device) => device.class === 'tpm').map(attestationKeyNameOf);
+  return names.find((name) => {
+    const enrolment = state.enrolments.get(name);
+    const isNamed = machines.some(
+      ({ endorsementKeyDigest }) => endorsementKeyDigest === enrolment?.endorsementKeyDigest,
+    );
+    return enrolment?.lab !== lab || !isNamed;
+  });
+}
+
+function attestationKeyNameOf({ claims }: DeviceClaims): string {
+  const { akName } = claims as { readonly akName?: unknown };
+  return typeof akName === 'string' ? akName : 'no attestation key';
 }
 
 /** The holds in force that stop a lab, a model version or everything. */

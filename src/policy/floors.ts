@@ -5,7 +5,7 @@
 
 import { defineRefusals, type Refusal } from '../../attestation/core/refusal.ts';
 import type { DeviceClaims } from '../governance/entries.ts';
-import { accreditationAt, holdsOn, type GovernanceState } from '../governance/state.ts';
+import { accreditationAt, foreignMachine, holdsOn, type GovernanceState } from '../governance/state.ts';
 import type { ReleaseFacts } from './facts.ts';
 
 export const floorRefusals = defineRefusals('unacceptable', {
@@ -37,6 +37,10 @@ export const floorRefusals = defineRefusals('unacceptable', {
     means: 'The evidence lacks a device class that the release policy demands.',
     hint: 'Collect evidence from all devices of one of the named sets.',
   },
+  'floor-machine': {
+    means: 'The machine is not, or no longer, in the accreditation of the lab.',
+    hint: 'Ask the owner for an accreditation that names this machine; `weightgate agent identity` prints its digest.',
+  },
   'floor-simulated': {
     means: 'A device is simulated, and this is a production server.',
     hint: 'Use real hardware here, or an evaluation server for simulated hardware.',
@@ -53,6 +57,7 @@ export function judgeFloors(
   return [
     ...judgeHolds(state, facts),
     ...judgeLab(state, facts, at),
+    ...judgeMachines(state, facts, devices, at),
     ...judgeModel(state, facts),
     ...judgeReleasePolicy(state, devices),
     ...judgeSimulation(state, devices),
@@ -77,6 +82,25 @@ function judgeLab(state: GovernanceState, { lab }: ReleaseFacts, at: number): re
       field: 'lab',
       expected: `an accreditation in force at ${at}`,
       found: ended === undefined ? `none for ${lab}` : `one that ended at ${ended}`,
+    }),
+  ];
+}
+
+/** A lab without an accreditation is refused for that, and not for each of its machines besides. */
+function judgeMachines(
+  state: GovernanceState,
+  { lab }: ReleaseFacts,
+  devices: readonly DeviceClaims[],
+  at: number,
+): readonly Refusal[] {
+  if (accreditationAt(state, lab, at) === undefined) return [];
+  const foreign = foreignMachine(state, lab, devices, at);
+  if (foreign === undefined) return [];
+  return [
+    floorRefusals.refusal('floor-machine', {
+      field: 'machine',
+      expected: `a machine in the accreditation of ${lab}`,
+      found: `attestation key ${foreign}`,
     }),
   ];
 }

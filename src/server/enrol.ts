@@ -131,10 +131,9 @@ export async function activateEnrolment(
     const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
     throw requestRefusals.error('enrolment-answer', facts);
   }
-  const { entry, proof } = await governance.record((_state, at) => {
-    storage.keepMachine(keepingLastSeen(storage, pending));
-    return enrolmentEntry(pending, at);
-  });
+  const { entry, proof } = await governance.record((_state, at) => enrolmentEntry(pending, at));
+  // Only after the rules let it stand: a refused enrolment must not touch what is known of the machine.
+  storage.keepMachine(keepingLastSeen(storage, pending));
   return { version: 1, attestationKeyName: pending.attestationKeyName, entry: toBase64(entry), proof };
 }
 

@@ -2,12 +2,23 @@
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
+import { readReferenceValues } from '../../attestation/tpm/documents.ts';
 import { statementEntry } from '../governance/entries.ts';
+import type { ReferenceValues } from '../governance/predicates.ts';
 import { verifyStatement } from '../governance/statements.ts';
 import type { Envelope } from '../platform/dsse.ts';
 import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
 import type { GovernanceLog } from './governance-log.ts';
 import type { StatementAnswer } from './messages.ts';
+
+export const statementRefusals = defineRefusals('unacceptable', {
+  'statement-device-class': {
+    means: 'Reference values are for a device class that this server does not verify.',
+    hint: 'Name a class that the server knows; a newer version of it may know more.',
+  },
+});
 
 export interface StatementContext {
   readonly governance: GovernanceLog;
@@ -27,6 +38,7 @@ export async function acceptStatement(
   const { named } = verifyStatement(envelope, governance.state.trustRoot);
   // A policy that does not parse would refuse everything once it is in force: better to say so to its signers.
   if (named.name === 'release-policy/v1') engine.compile(named.predicate.cedar);
+  if (named.name === 'reference-values/v1') checkReferenceValues(named.predicate);
   const recorded = await governance.record((_state, at) => statementEntry(at, envelope));
   return {
     version: 1,
@@ -35,4 +47,16 @@ export async function acceptStatement(
     proof: recorded.proof,
     effects: recorded.effects as unknown as Record<string, JsonValue>[],
   };
+}
+
+/** As with policies: a document that its device class cannot read would refuse every machine of that class. */
+function checkReferenceValues({ deviceClass, values }: ReferenceValues): void {
+  if (deviceClass !== tpmDeviceClass.name) {
+    throw statementRefusals.error('statement-device-class', {
+      field: 'statement.predicate.deviceClass',
+      expected: tpmDeviceClass.name,
+      found: deviceClass,
+    });
+  }
+  readReferenceValues(values);
 }

@@ -6,11 +6,11 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 
 import { runCommand, startCommand } from '../support/command-line.ts';
+import { ORDINARY_USER, ordinaryUserMissing } from '../support/ordinary-user.ts';
 import { ORIGIN, Owner } from '../support/owner.ts';
 import { startTestTpm, swtpmMissing } from '../support/swtpm.ts';
 
 const isRoot = process.getuid?.() === 0;
-const NOBODY = 65_534;
 const DISK_BYTES = 1_000_000;
 
 let owner: Owner;
@@ -67,7 +67,7 @@ describe('a full disk', () => {
 
 describe('a user without rights', () => {
   it('CL-1: is told which file or folder', async (context) => {
-    if (!isRoot) context.skip('only root can become somebody else');
+    if (ordinaryUserMissing !== undefined) context.skip(ordinaryUserMissing);
     await chmod(owner.folder, 0o755);
     await copyFile(owner.path('passphrase'), owner.path('readable'));
     await chmod(owner.path('readable'), 0o644);
@@ -78,7 +78,7 @@ describe('a user without rights', () => {
       [['key', 'create', owner.path('model/k'), '--name', 'a', ...passphrase], 'model/k'],
     ] as const;
     for (const [args, place] of commands) {
-      const outcome = await startCommand(args, { uid: NOBODY }).outcome;
+      const outcome = await startCommand(args, { uid: ORDINARY_USER }).outcome;
       expect(outcome.exitCode).toBe(5);
       expect(outcome.errors).toContain(place);
       expect(outcome.errors).toContain('EACCES');

@@ -103,7 +103,8 @@ describe('log entries', () => {
         expect(refusalCode(() => apply(bytes))).not.toBe('accepted');
       }),
     );
-    const signed = log.entries.map((entry) => encodeEntry(entry));
+    // An enrolment is the server's own word and signed by nobody: another digest in it is another enrolment.
+    const signed = log.entries.filter(({ type }) => type !== 'enrolment').map((entry) => encodeEntry(entry));
     fc.assert(
       fc.property(
         fc.constantFrom(...signed),

@@ -12,6 +12,7 @@ import {
   ExampleLog,
   exampleGenesis,
   exampleGrant,
+  exampleDevice,
   examplePredicates as examples,
   predicateOf,
   readyLog,
@@ -22,6 +23,8 @@ import { refusalCode, refusalCodeAsync } from '../support/refusal-code.ts';
 
 const { anna, annaAtHome, bert, cleo, dora, mallory } = signers;
 const manifestDigest = digestOf('manifest');
+/** When a statement is made that replaces one of the examples. */
+const LATER = examples.accreditation.statedAt + 1;
 
 async function heldLog() {
   const log = await readyLog();
@@ -214,8 +217,26 @@ describe('labs, policies and reference values', () => {
 
   it('GV-25: a new accreditation replaces the whole of the one before', async () => {
     const log = await readyLog();
-    await log.say('lab-accreditation/v1', { ...examples.accreditation, machines: [], statedAt: 2 });
+    await log.say('lab-accreditation/v1', { ...examples.accreditation, machines: [], statedAt: LATER });
     expect(refusalCode(() => log.enrol())).toBe('governance-accreditation');
+  });
+
+  it('GV-37: a signature kept back brings no older accreditation into force again', async () => {
+    const log = await readyLog();
+    const older = { ...examples.accreditation, machines: [], statedAt: LATER };
+    await log.say('lab-accreditation/v1', older, [anna]);
+    await log.say('lab-accreditation/v1', { ...examples.accreditation, statedAt: LATER + 1 });
+    const kept = log.say('lab-accreditation/v1', older, [bert]);
+    expect(await refusalCodeAsync(() => kept)).toBe('governance-accreditation');
+  });
+
+  it('GV-49: no grant to a machine that was struck from the accreditation', async () => {
+    const log = await readyLog();
+    expect(refusalCode(() => log.append(exampleGrant(log.state, log.at)))).toBe('accepted');
+    await log.say('lab-accreditation/v1', { ...examples.accreditation, machines: [], statedAt: LATER });
+    expect(refusalCode(() => log.append(exampleGrant(log.state, log.at)))).toBe(
+      'governance-decision-illegal',
+    );
   });
 
   it('GV-26: a key of a lab stands for nobody else', async () => {
@@ -257,7 +278,11 @@ describe('enrolments and order', () => {
       ...examples.accreditation.machines,
       { name: 'rack-2', endorsementKeyDigest: digestOf('other') },
     ];
-    await log.say('lab-accreditation/v1', { ...examples.accreditation, machines: twoMachines, statedAt: 2 });
+    await log.say('lab-accreditation/v1', {
+      ...examples.accreditation,
+      machines: twoMachines,
+      statedAt: LATER,
+    });
     expect(refusalCode(() => log.enrol('attestation key', false, other))).toBe(
       'governance-enrolment-conflict',
     );
@@ -341,7 +366,7 @@ describe('decisions in the log', () => {
   });
 
   it('GV-47: every demanded device, and none simulated in production (W9)', async () => {
-    const simulated = { claims: [{ class: 'tpm', simulated: true, claims: {} }] };
+    const simulated = { claims: [{ ...exampleDevice, simulated: true }] };
     expect(await check({ claims: [] })).toBe(illegal);
     expect(await check(simulated)).toBe('accepted');
     expect(await check(simulated, 'production')).toBe(illegal);

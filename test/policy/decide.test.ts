@@ -7,6 +7,7 @@ import type { ReleaseFacts } from '../../src/policy/facts.ts';
 import { openReleasePolicyEngine } from '../../src/policy/release-policy.ts';
 import {
   digestOf,
+  exampleDevice,
   ExampleLog,
   exampleGenesis,
   exampleGrant,
@@ -25,7 +26,7 @@ const facts: ReleaseFacts = {
   renews: null,
 };
 
-const tpm: DeviceClaims = { class: 'tpm', simulated: false, claims: {} };
+const tpm: DeviceClaims = exampleDevice;
 
 function ask(log: { state: GovernanceState; at: number }, change: Partial<DecisionInput> = {}): Decision {
   return decide({
@@ -145,9 +146,22 @@ describe('floors, under a policy that permits everything (RP-19, GV-50)', () => 
   it('W1: without a release policy nothing is granted', async () => {
     const log = new ExampleLog();
     await log.say('lab-accreditation/v1', examples.accreditation);
+    log.enrol();
     await log.say('model-version/v1', examples.model);
     await log.say('promotion/v1', examples.toResearch);
     expect(codes(ask(log))).toEqual(['floor-phase-not-granting', 'floor-no-release-policy']);
+  });
+
+  it('GV-49: the machine is still in the accreditation', async () => {
+    const log = await readyLog();
+    expect(codes(ask(log))).toEqual([]);
+    const { accreditation } = examples;
+    await log.say('lab-accreditation/v1', {
+      ...accreditation,
+      machines: [],
+      statedAt: accreditation.statedAt + 1,
+    });
+    expect(codes(ask(log))).toEqual(['floor-machine']);
   });
 
   it('every device class of one set is there', async () => {

@@ -233,6 +233,28 @@ describe('the floors (RP-19), each with its logged refusal (RP-21)', () => {
     expect(await lastDecision(server)).toMatchObject({ outcome: 'refused', claims: [] });
   });
 
+  it('GV-49: a machine that was struck from the accreditation', async () => {
+    const server = await enrolledServer();
+    const { accreditation } = examplePredicates;
+    const endsAt = server.clock.start + 1_000_000;
+    const struck = { ...accreditation, machines: [], endsAt, statedAt: accreditation.statedAt + 1 };
+    await server.state('lab-accreditation/v1', struck);
+    expect(await ask(server)).toBe('floor-machine');
+    expect((await lastDecision(server)).outcome).toBe('refused');
+  });
+
+  it('reference values that no verifier can read never come into force', async () => {
+    const server = await enrolledServer();
+    const { referenceValues } = examplePredicates;
+    const state = (change: object) =>
+      refusalCodeAsync(() =>
+        server.state('reference-values/v1', { ...referenceValues, name: 'b', ...change }),
+      );
+    expect(await state({ values: { version: 1 } })).toMatch(/^shape-/);
+    expect(await state({ deviceClass: 'unknown' })).toBe('statement-device-class');
+    expect(await ask(server)).toBe('accepted');
+  });
+
   it('RP-20: a policy that does not permit', async () => {
     const server = await enrolledServer();
     const cedar = '@id("never") forbid (principal, action, resource);';

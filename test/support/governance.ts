@@ -180,12 +180,20 @@ export class ExampleLog {
 export async function readyLog(genesis: GenesisEntry = exampleGenesis()): Promise<ExampleLog> {
   const log = new ExampleLog(genesis);
   await log.say('lab-accreditation/v1', examplePredicates.accreditation);
+  log.enrol();
   await log.say('model-version/v1', examplePredicates.model);
   await log.say('release-policy/v1', examplePredicates.releasePolicy);
   log.at += 31 * DAY;
   await log.say('promotion/v1', examplePredicates.toResearch);
   return log;
 }
+
+/** The machine that a `readyLog` has enrolled. */
+export const exampleDevice = {
+  class: 'tpm',
+  simulated: false,
+  claims: { akName: `000b${digestOf('attestation key')}` },
+};
 
 /** A grant that is right in a `readyLog`. */
 export function exampleGrant(state: GovernanceState, at: number): DecisionEntry {
@@ -202,7 +210,7 @@ export function exampleGrant(state: GovernanceState, at: number): DecisionEntry 
     challengeDigest: digestOf('nonce'),
     requestDigest: digestOf('request'),
     evidenceDigest: digestOf('evidence'),
-    claims: [{ class: 'tpm', simulated: false, claims: {} }],
+    claims: [exampleDevice],
     referenceValuesDigest: referenceValuesDigestOf(state),
     releasePolicyDigest: releasePolicyDigestOf(state),
     serverBuild: 'test',

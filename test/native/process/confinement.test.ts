@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readConfinement, type Confinement } from '../../../native/process/confinement.ts';
+import { ORDINARY_USER, ordinaryUserMissing } from '../../support/ordinary-user.ts';
 
 interface Stage {
   readonly confinement: Confinement;
@@ -36,7 +37,9 @@ function runConfined(identity: { uid?: number; gid?: number }): { isolated: Stag
 
 const identities = [
   { name: 'this user', identity: {} },
-  ...(process.getuid?.() === 0 ? [{ name: 'an ordinary user', identity: { uid: 65534, gid: 65534 } }] : []),
+  ...(ordinaryUserMissing === undefined
+    ? [{ name: 'an ordinary user', identity: { uid: ORDINARY_USER, gid: ORDINARY_USER } }]
+    : []),
 ];
 
 describe.each(identities)('a confined process of $name', ({ identity }) => {
