@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 
+import { machineSwaps } from './mapping.ts';
 import { memoryRefusals } from './refusals.ts';
 
 /**
@@ -23,4 +24,19 @@ export function requireAvailableMemory(bytes: number): void {
 export function availableBytes(information: string): number {
   const kibibytes = /^MemAvailable:\s+(\d+) kB$/m.exec(information)?.[1];
   return Number(kibibytes ?? 0) * 1024;
+}
+
+/**
+ * For plaintext in memory that cannot be locked: an engine keeps repacked copies of weights where nobody else reaches,
+ * and V8 ends a process whose pages are all locked (W5).
+ *
+ * @throws RefusalError `memory-swappable`
+ */
+export function requireNothingToSwapTo(): void {
+  if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return;
+  throw memoryRefusals.error('memory-swappable', {
+    field: 'memory.swap',
+    expected: 'no swap area in /proc/swaps',
+    found: 'one or more',
+  });
 }

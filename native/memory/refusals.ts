@@ -11,6 +11,10 @@ export const memoryRefusals = defineRefusals('environment', {
     means: 'The system did not give the memory that was asked for.',
     hint: 'Free memory, raise the limits of this process (ulimit -n, cgroup memory), or use a larger machine.',
   },
+  'memory-swappable': {
+    means: 'The engine would keep plaintext in memory that cannot be locked, and this machine swaps.',
+    hint: 'Turn swap off while a model runs: swapoff -a.',
+  },
   'memory-not-lockable': {
     means: 'Memory for secrets could not be locked, and this machine swaps.',
     hint: 'Raise the limit on locked memory (ulimit -l, LimitMEMLOCK=) or turn swap off (swapoff -a).',

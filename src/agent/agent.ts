@@ -6,7 +6,8 @@
 import { availableParallelism } from 'node:os';
 
 import { toHex } from '../../attestation/core/bytes.ts';
-import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
+import { isRefusal, RefusalError, type Refusal } from '../../attestation/core/refusal.ts';
+import { requireNothingToSwapTo } from '../../native/memory/available.ts';
 import { KeyMemory } from '../../native/memory/key-memory.ts';
 import { hardenProcess } from '../../native/process/confinement.ts';
 import { Guard } from '../guard/guard.ts';
@@ -72,26 +73,51 @@ export interface RunningAgent {
  */
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   hardenProcess();
+  requireNothingToSwapTo();
   await using undo = new AsyncDisposableStack();
-  const held = await obtainWeights(options, undo);
-  const engine = await startModelEngine(options, held.weights);
-  undo.defer(() => engine.close());
-  const lease = new ServedLease(options, held.lease);
+  const modelFile = chooseModelFile(options.bundle, options.modelFile);
+  const released = await attestAndRelease(options, null);
+  const modelKey = KeyMemory.take(released.modelKey);
+  undo.defer(() => {
+    modelKey.close();
+  });
+  // Kept from here on: a lease can end while the model is still being loaded (W7).
+  const lease = new ServedLease(options, released);
   undo.defer(() => {
     lease.stop();
   });
-  const address = await serveModel(options, engine, lease, undo);
-  const kept = undo.move();
-  const close = (): Promise<void> => kept.disposeAsync();
+  try {
+    const signal = AbortSignal.any([options.signal, lease.over]);
+    const weights = await unsealWeights({ ...options, signal }, modelFile, modelKey, undo);
+    modelKey.close();
+    const engine = await startModelEngine({ ...options, signal }, weights);
+    undo.defer(() => engine.close());
+    const address = await serveModel(options, engine, lease, undo);
+    return runningAgent(address, engine, lease, undo.move());
+  } catch (error) {
+    // What the end of the lease interrupted is less than the reason for its end.
+    throw lease.endedBy === undefined ? error : leaseOver(lease.endedBy);
+  }
+}
+
+function runningAgent(
+  address: string,
+  engine: Engine,
+  lease: ServedLease,
+  undo: AsyncDisposableStack,
+): RunningAgent {
+  const close = (): Promise<void> => undo.disposeAsync();
   const reason = Promise.race([lease.ended, engine.ended.then(engineGone)]);
-  return {
-    address,
-    ended: reason.then(async (refusal) => {
-      await close();
-      return refusal;
-    }),
-    close,
-  };
+  const ended = reason.then(async (refusal) => {
+    await close();
+    return refusal;
+  });
+  return { address, ended, close };
+}
+
+/** The end of a lease as the error that ends the agent. */
+export function leaseOver(reason: Refusal): RefusalError {
+  return new RefusalError('unacceptable', reason);
 }
 
 function engineGone(): Refusal {
@@ -102,31 +128,24 @@ function engineGone(): Refusal {
   });
 }
 
-/** Enrols, obtains the key and opens the weights. The key is overwritten before this returns. */
-async function obtainWeights(
-  options: AgentOptions,
+async function unsealWeights(
+  { bundle, signal, onStep }: AgentOptions,
+  modelFile: string,
+  modelKey: KeyMemory,
   undo: AsyncDisposableStack,
-): Promise<{ readonly weights: Weights; readonly lease: HeldLease }> {
-  const { bundle, signal, onStep } = options;
-  const modelFile = chooseModelFile(bundle, options.modelFile);
-  const released = await attestAndRelease(options, null);
-  const modelKey = KeyMemory.take(released.modelKey);
-  try {
-    const weights = await openWeights(bundle, modelFile, modelKey, {
-      signal,
-      onProgress: (progress) => {
-        onStep({ step: 'unsealing', ...progress });
-      },
-    });
-    undo.defer(() => {
-      weights.close();
-    });
-    const { bytes, protection } = weights.memory;
-    onStep({ step: 'unsealed', bytes, protection });
-    return { weights, lease: released };
-  } finally {
-    modelKey.close();
-  }
+): Promise<Weights> {
+  const weights = await openWeights(bundle, modelFile, modelKey, {
+    signal,
+    onProgress: (progress) => {
+      onStep({ step: 'unsealing', ...progress });
+    },
+  });
+  undo.defer(() => {
+    weights.close();
+  });
+  const { bytes, protection } = weights.memory;
+  onStep({ step: 'unsealed', bytes, protection });
+  return weights;
 }
 
 /** The TPM is opened for each exchange and left to others in between. */
@@ -177,6 +196,8 @@ function defaultThreads(): number {
 /** A lease as the inference interface sees it: held or over, with a signal that ends what runs. */
 class ServedLease {
   readonly ended: Promise<Refusal>;
+  /** Why the lease ended; undefined while it is held. */
+  endedBy: Refusal | undefined;
   private readonly keeper: LeaseKeeper;
   private readonly controller = new AbortController();
 
@@ -191,6 +212,7 @@ class ServedLease {
         return renewed;
       },
       onEnd: (reason) => {
+        this.endedBy = reason;
         this.controller.abort();
         resolve(reason);
       },

@@ -127,7 +127,10 @@ function examineKeyMemory(): Omit<Finding, 'what'> {
 
 function examineSwap(): Omit<Finding, 'what'> {
   if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return ready('off');
-  return remark('on; memory for secrets is locked against it', 'Turn it off where you can: swapoff -a.');
+  return missing(
+    'on; an engine keeps copies of weights that cannot be locked',
+    'Turn it off while a model runs: swapoff -a.',
+  );
 }
 
 function examineHugePages(): Omit<Finding, 'what'> {

@@ -135,7 +135,7 @@ async function refuseForeignFile(path: string): Promise<void> {
   }
 }
 
-/** @param path of the weights; they are mapped, never copied, so what protects the file's memory protects them */
+/** @param path of the weights; they are mapped; for some processors llama.cpp keeps repacked copies besides (GD-39) */
 export async function loadLlamaModel(
   path: string,
   { threads, contextTokens, slots, gpu }: StartMessage,

@@ -3,9 +3,8 @@ import { createHash } from 'node:crypto';
 import { Option, type Command } from 'commander';
 
 import { toHex } from '../../../attestation/core/bytes.ts';
-import { RefusalError, type Refusal } from '../../../attestation/core/refusal.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
-import { startAgent, type AgentStep } from '../../agent/agent.ts';
+import { leaseOver, startAgent, type AgentStep } from '../../agent/agent.ts';
 import { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { createLogger } from '../../platform/logging.ts';
@@ -142,10 +141,6 @@ async function run(bundlePath: string, options: RunOptions): Promise<void> {
 
 function pick({ threads, gpu }: RunOptions): { threads?: number; gpu?: boolean } {
   return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { gpu }) };
-}
-
-function leaseOver(reason: Refusal): RefusalError {
-  return new RefusalError('unacceptable', reason);
 }
 
 /** `weightgate agent identity|run`: what a lab does on the machine that runs the model. */
