@@ -49,7 +49,7 @@ describe('paths', () => {
         if (code !== 'accepted') return;
         for (const accepted of paths) {
           expect(
-            new URL(encodeURI(accepted).replaceAll('?', '%3F').replaceAll('#', '%23'), 'file:///root/')
+            new URL(encodeURI(accepted).replaceAll('?', '%3F').replaceAll('#', '%23'), 'file:///bundle/')
               .pathname,
           ).toMatch(/^\/root\/./);
         }
