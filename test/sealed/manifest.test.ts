@@ -51,7 +51,7 @@ describe('paths', () => {
           expect(
             new URL(encodeURI(accepted).replaceAll('?', '%3F').replaceAll('#', '%23'), 'file:///bundle/')
               .pathname,
-          ).toMatch(/^\/root\/./);
+          ).toMatch(/^\/bundle\/./);
         }
         expect(new Set(paths.map((accepted) => accepted.toLowerCase())).size).toBe(paths.length);
       }),
