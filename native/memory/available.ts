@@ -30,10 +30,11 @@ export function availableBytes(information: string): number {
  * For plaintext in memory that cannot be locked: an engine keeps repacked copies of weights where nobody else reaches,
  * and V8 ends a process whose pages are all locked (W5).
  *
+ * @param swaps the text of /proc/swaps, see proc_swaps(5)
  * @throws RefusalError `memory-swappable`
  */
-export function requireNothingToSwapTo(): void {
-  if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return;
+export function requireNothingToSwapTo(swaps: string = readFileSync('/proc/swaps', 'latin1')): void {
+  if (!machineSwaps(swaps)) return;
   throw memoryRefusals.error('memory-swappable', {
     field: 'memory.swap',
     expected: 'no swap area in /proc/swaps',

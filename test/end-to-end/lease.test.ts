@@ -79,6 +79,32 @@ describe.skipIf(swtpmMissing !== undefined)('the lease of a running agent', () =
     }
   }
 
+  it('RP-31, W7: ends also while the engine is being started', async () => {
+    await agent.stop();
+    const loading = road.startAgent();
+    await loading.line('granted: ');
+    const grantedAt = performance.now();
+    road.server.signal('SIGKILL');
+    const engine = await childrenOf(loading);
+    // An engine that never comes up, as one does for minutes that loads hundreds of gigabytes.
+    for (const processId of engine) process.kill(processId, 'SIGSTOP');
+    const { exitCode, code, lines } = await loading.ended;
+    expect({ exitCode, code }).toEqual({ exitCode: 1, code: 'lease-ended' });
+    expect(lines.filter((line) => line.startsWith('listening: '))).toEqual([]);
+    expect(performance.now() - grantedAt).toBeLessThan(LEASE_MILLISECONDS + END_MILLISECONDS);
+    expect(await processesOfGroup(loading.processId)).toEqual([]);
+    await road.startServer();
+  });
+
+  /** The processes that a program has started, once there are any. */
+  async function childrenOf({ processId }: Program): Promise<readonly number[]> {
+    for (;;) {
+      const children = (await processesOfGroup(processId)).filter((found) => found !== processId);
+      if (children.length > 0) return children;
+      await pause(10);
+    }
+  }
+
   it('RP-31, W8: ends when one person holds the model, with the code of the server', async () => {
     expect(await answers()).toBe(true);
     await road.state(['alice'], 'hold', '--lab', LAB, '--reason', 'a critical finding');

@@ -4,7 +4,11 @@ import { openSync, closeSync, readFileSync, readSync, truncateSync, writeSync } 
 import { describe, expect, it } from 'vitest';
 
 import { Aes256Gcm } from '../../../native/memory/aes-gcm.ts';
-import { availableBytes, requireAvailableMemory } from '../../../native/memory/available.ts';
+import {
+  availableBytes,
+  requireAvailableMemory,
+  requireNothingToSwapTo,
+} from '../../../native/memory/available.ts';
 import { deriveHkdfSha256 } from '../../../native/memory/hkdf.ts';
 import { KeyMemory } from '../../../native/memory/key-memory.ts';
 import { machineSwaps, Mapping } from '../../../native/memory/mapping.ts';
@@ -190,5 +194,23 @@ describe('AES-256-GCM at addresses', () => {
     }
     gcm.close();
     key.close();
+  });
+});
+
+describe('memory of an engine', () => {
+  const titles = 'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n';
+
+  it('GD-39, W5: is refused where there is something to swap to', () => {
+    const area = '/dev/vda5                               partition\t1048572\t\t0\t\t-2\n';
+    expect(
+      refusalCode(() => {
+        requireNothingToSwapTo(titles + area);
+      }),
+    ).toBe('memory-swappable');
+    expect(
+      refusalCode(() => {
+        requireNothingToSwapTo(titles);
+      }),
+    ).toBe('accepted');
   });
 });
