@@ -2,22 +2,13 @@
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 
-import { RefusalError, type RefusalFamilyName } from '../../attestation/core/refusal.ts';
+import { RefusalError } from '../../attestation/core/refusal.ts';
+import { EXIT_CODES } from '../../src/cli/failure.ts';
 import { generateModelDirectory } from './directory.ts';
 import { DEFAULT_SEED, generateTinyModel, readVocabulary } from './generate.ts';
 import { generateRandomModel } from './random.ts';
 import { tinyModelUsage } from './refusals.ts';
 import type { ModelSummary } from './write.ts';
-
-/** Exit codes by refusal family, the same as those of the `weightgate` command. */
-const EXIT_CODES: Readonly<Record<RefusalFamilyName, number>> = {
-  inauthentic: 1,
-  unacceptable: 1,
-  usage: 2,
-  malformed: 3,
-  unavailable: 4,
-  environment: 5,
-};
 
 interface Options {
   readonly out?: string;
