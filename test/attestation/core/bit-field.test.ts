@@ -1,0 +1,39 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { bitField, openBitField } from '../../../attestation/core/bit-field.ts';
+import { bigEndian, decode, encode, littleEndian } from '../../../attestation/core/layout.ts';
+import { refusalCode } from '../../support/refusal-code.ts';
+
+const table = { flag: 0, level: [4, 7] } as const;
+const closed = bitField(littleEndian, 4, table);
+const open = openBitField(bigEndian, 8, table);
+
+describe('bit fields', () => {
+  it('W11: give names to bits and keep the others in their places', () => {
+    expect(decode(closed, Uint8Array.of(0xa1, 0, 0, 0), 'x')).toEqual({ flag: true, level: 10 });
+    const value = decode(open, Uint8Array.of(0x80, 0, 0, 0, 0, 0, 0, 0x52), 'x');
+    expect(value).toEqual({ flag: false, level: 5, unknownBits: 0x8000000000000002n });
+  });
+
+  it('W11: refuse bits without a name unless they are open', () => {
+    expect(refusalCode(() => decode(closed, Uint8Array.of(2, 0, 0, 0), 'x'))).toBe('layout-reserved');
+    expect(refusalCode(() => decode(closed, Uint8Array.of(0, 0, 0, 0x80), 'x'))).toBe('layout-reserved');
+  });
+
+  it('W11: read and write are inverse', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 8, maxLength: 8 }), (bytes) => {
+        expect(encode(open, decode(open, bytes, 'x'), 'x')).toEqual(bytes);
+      }),
+    );
+  });
+
+  it('W11: refuse to write what does not fit', () => {
+    expect(refusalCode(() => encode(closed, { flag: false, level: 16 }, 'x'))).toBe('layout-value');
+    expect(refusalCode(() => encode(closed, { flag: false, level: -1 }, 'x'))).toBe('layout-value');
+    expect(refusalCode(() => encode(open, { flag: false, level: 1, unknownBits: 1n }, 'x'))).toBe(
+      'layout-value',
+    );
+  });
+});
