@@ -49,7 +49,7 @@ export const appraisalChecks = defineChecks('unacceptable', {
 
 /** What the appraisal of a quote depends on. */
 export interface AppraisalInputs {
-  readonly record: TpmEnrolmentRecord;
+  readonly record: Pick<TpmEnrolmentRecord, 'lastSeen' | 'manufacturer'>;
   readonly policy: TpmPolicy;
   readonly referenceValues: readonly TpmReferenceValues[];
 }

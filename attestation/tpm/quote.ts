@@ -73,11 +73,15 @@ export interface PresentedQuote {
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
 }
 
-/** What the verifier knows from elsewhere. */
-export interface QuoteExpectations {
+/** Who may have signed. */
+export interface SignerExpectations {
   readonly key: SigningKey;
   /** Qualified Names under which the key may sign. */
   readonly qualifiedSigners: readonly Uint8Array[];
+}
+
+/** What the verifier knows from elsewhere. */
+export interface QuoteExpectations extends SignerExpectations {
   readonly extraData: Uint8Array;
   readonly selection: PcrSelection;
 }
@@ -90,6 +94,23 @@ export interface QuoteExpectations {
 export async function authenticateQuote(
   presented: PresentedQuote,
   expected: QuoteExpectations,
+  checks: Checklist,
+): Promise<QuoteAttest> {
+  const statement = await authenticateStatement(presented, expected, checks);
+  demandBinding(statement, expected.extraData, checks);
+  demandPcrs(statement, presented, expected, checks);
+  return statement;
+}
+
+/**
+ * Authenticates who made a quote. When and for whom it was made, and over which PCRs, is left to {@link demandBinding}
+ * and {@link demandPcrs}: without them an old quote, or one over nothing, would do.
+ *
+ * @throws RefusalError `tpm-quote-*`, `layout-*`, `signature-*`
+ */
+export async function authenticateStatement(
+  presented: PresentedQuote,
+  expected: SignerExpectations,
   checks: Checklist,
 ): Promise<QuoteAttest> {
   const statement = decode(attest, presented.attest, 'attest');
@@ -105,13 +126,16 @@ export async function authenticateQuote(
   });
   await demandSignature(presented, expected.key, checks);
   demandSigner(statement, expected.qualifiedSigners, checks);
-  checks.demand(quoteChecks, 'tpm-quote-binding', equalBytes(statement.extraData, expected.extraData), {
-    field: 'attest.extraData',
-    expected: toHex(expected.extraData),
-    found: toHex(statement.extraData),
-  });
-  demandPcrs(statement, presented, expected, checks);
   return statement;
+}
+
+/** @throws RefusalError `tpm-quote-binding` */
+export function demandBinding({ extraData }: QuoteAttest, expected: Uint8Array, checks: Checklist): void {
+  checks.demand(quoteChecks, 'tpm-quote-binding', equalBytes(extraData, expected), {
+    field: 'attest.extraData',
+    expected: toHex(expected),
+    found: toHex(extraData),
+  });
 }
 
 async function demandSignature(presented: PresentedQuote, key: SigningKey, checks: Checklist): Promise<void> {
@@ -155,10 +179,11 @@ function demandSigner(quote: QuoteAttest, qualifiedSigners: readonly Uint8Array[
   });
 }
 
-function demandPcrs(
+/** @throws RefusalError `tpm-quote-selection`, `tpm-quote-values`, `tpm-quote-digest` */
+export function demandPcrs(
   quote: QuoteAttest,
   { bank, pcrs }: PresentedQuote,
-  { key, selection }: QuoteExpectations,
+  { key, selection }: Pick<QuoteExpectations, 'key' | 'selection'>,
   checks: Checklist,
 ): void {
   const wanted = encode(pcrSelectionList, selectPcrs(selection), 'selection');
