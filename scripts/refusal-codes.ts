@@ -20,7 +20,7 @@ function isFamily(value: unknown): value is RefusalFamily<string> {
 export async function collectFamilies(): Promise<{ module: string; family: RefusalFamily<string> }[]> {
   const modules = globSync('{attestation,native,src}/**/*.ts', { cwd: root }).sort();
   const declaring = modules.filter((module) =>
-    /^export const \w+ = defineRefusals\(/m.test(readFileSync(join(root, module), 'utf8')),
+    /^export const \w+ = define(?:Refusals|Checks)\(/m.test(readFileSync(join(root, module), 'utf8')),
   );
   const families: { module: string; family: RefusalFamily<string> }[] = [];
   for (const module of declaring) {
