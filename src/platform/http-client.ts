@@ -4,12 +4,12 @@
  * size and in time, and every failure is a refusal.
  */
 
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { Agent, request } from 'node:https';
+import { Agent } from 'node:https';
 
 import { excerpt } from '../../attestation/core/bytes.ts';
 import { decodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals, RefusalError } from '../../attestation/core/refusal.ts';
+import { type Answer, AnswerTooLarge, exchangeOnce, failureKind } from './http-exchange.ts';
 import { familyOfProblem, PROBLEM_MEDIA_TYPE, problemSchema } from './problem.ts';
 import { readShape } from './shape.ts';
 
@@ -82,12 +82,6 @@ interface Exchange {
   readonly body?: Uint8Array;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: Uint8Array;
-}
-
 type Limits = Required<Pick<HttpClientOptions, 'timeoutMilliseconds' | 'maxAnswerBytes'>>;
 
 /**
@@ -134,46 +128,20 @@ function readAddress(address: string): URL {
 
 async function requestOnce(base: URL, agent: Agent, exchange: Exchange, limits: Limits): Promise<Answer> {
   const signal = AbortSignal.timeout(limits.timeoutMilliseconds);
-  try {
-    return await exchangeOnce(new URL(exchange.path, base), agent, exchange, signal, limits.maxAnswerBytes);
-  } catch (cause) {
-    if (cause instanceof RefusalError) throw cause;
-    throw refusalOfFailure(base, cause, signal.aborted);
-  }
-}
-
-function exchangeOnce(
-  url: URL,
-  agent: Agent,
-  { method, body }: Exchange,
-  signal: AbortSignal,
-  maxAnswerBytes: number,
-): Promise<Answer> {
+  const { method, path, body } = exchange;
   const headers = {
     accept: `${JSON_MEDIA_TYPE}, ${PROBLEM_MEDIA_TYPE}, */*`,
     ...(body === undefined ? {} : { 'content-type': JSON_MEDIA_TYPE, 'content-length': body.length }),
   };
-  return new Promise((resolve, reject) => {
-    const outgoing = request(url, { method, headers, agent, signal }, (incoming) => {
-      readAnswer(incoming, maxAnswerBytes).then(resolve, reject);
-    });
-    outgoing.once('error', reject);
-    outgoing.end(body);
-  });
-}
-
-async function readAnswer(incoming: IncomingMessage, maxAnswerBytes: number): Promise<Answer> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > maxAnswerBytes) {
-      incoming.destroy();
-      refuseAnswer('body', `at most ${maxAnswerBytes} bytes`, 'more');
-    }
-    chunks.push(chunk);
+  const message = { method, headers, ...(body === undefined ? {} : { body }) };
+  try {
+    const bounds = { signal, maxAnswerBytes: limits.maxAnswerBytes };
+    return await exchangeOnce(new URL(path, base), agent, message, bounds);
+  } catch (cause) {
+    if (cause instanceof AnswerTooLarge)
+      refuseAnswer('body', `at most ${limits.maxAnswerBytes} bytes`, 'more');
+    throw refusalOfFailure(base, cause, signal);
   }
-  return { status: incoming.statusCode ?? 0, headers: incoming.headers, body: Buffer.concat(chunks) };
 }
 
 /** Lets a success through and turns the server's own refusal into ours. Redirections are not followed. */
@@ -204,16 +172,13 @@ function refuseAnswer(field: string, expected: string, found: string): never {
   throw serverAnswerRefusals.error('server-answer', { field, expected, found });
 }
 
-/** Codes of OpenSSL and of Node's own checks of a certificate, a name or a protocol version. */
-const TRUST_FAILURE = /CERT|SELF_SIGNED|^UNABLE_TO|^ERR_TLS|^ERR_SSL|^EPROTO/;
-
-function refusalOfFailure(base: URL, cause: unknown, timedOut: boolean): RefusalError {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
-  if (timedOut) {
+function refusalOfFailure(base: URL, cause: unknown, signal: AbortSignal): RefusalError {
+  const { kind, code } = failureKind(cause, signal);
+  if (kind === 'timeout') {
     const facts = { field: base.host, expected: 'an answer in time', found: 'none' };
     return serverReachRefusals.error('server-timeout', facts, { cause });
   }
-  if (TRUST_FAILURE.test(code)) {
+  if (kind === 'untrusted') {
     const facts = { field: base.host, expected: 'TLS 1.3 under the pinned authority', found: excerpt(code) };
     return serverTrustRefusals.error('server-not-trusted', facts, { cause });
   }
