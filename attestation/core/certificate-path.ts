@@ -39,14 +39,25 @@ export const pathRefusals = defineRefusals('inauthentic', {
   },
 });
 
-/** An authority that the operator accepts. */
-export interface TrustAnchor {
+/** An authority that the operator accepts, given by its certificate. */
+export interface CertificateAnchor {
   readonly name: string;
   /** DER. Only its subject name and public key count; that it is self-signed proves nothing. */
   readonly certificate: Uint8Array;
   /** Whether it vouches for simulated hardware (W9). */
   readonly simulated: boolean;
 }
+
+/** An authority that the operator accepts, given by its key alone. Its certificate has to come with the chain. */
+export interface PinnedKeyAnchor {
+  readonly name: string;
+  /** SHA-256 of the SubjectPublicKeyInfo, 32 bytes. */
+  readonly publicKeyDigest: Uint8Array;
+  /** Whether it vouches for simulated hardware (W9). */
+  readonly simulated: boolean;
+}
+
+export type TrustAnchor = CertificateAnchor | PinnedKeyAnchor;
 
 /**
  * What happens with validity periods. `enforce`: every certificate but the anchor must be valid at the time.
@@ -77,6 +88,7 @@ const UNDERSTOOD: readonly string[] = [
 
 /** SHA-256 of an anchor's SubjectPublicKeyInfo: its identity. @throws RefusalError if it is no certificate */
 export function anchorDigest(anchor: TrustAnchor): Uint8Array {
+  if ('publicKeyDigest' in anchor) return anchor.publicKeyDigest;
   return sha256(readCertificate(anchor.certificate, `anchor ${anchor.name}`).subjectPublicKeyInfo);
 }
 
@@ -98,11 +110,8 @@ export async function verifyCertificatePath(leaf: Certificate, inputs: PathInput
       found: String(inputs.intermediates.length),
     });
   }
-  const anchors = inputs.anchors.map((anchor) => ({
-    anchor,
-    certificate: readCertificate(anchor.certificate, `anchor ${anchor.name}`),
-  }));
   const chain = inputs.intermediates.map((bytes, i) => readCertificate(bytes, `chain[${i}]`));
+  const anchors = inputs.anchors.flatMap((anchor) => authorityOf(anchor, chain));
   const { authority, used } = await climb(leaf, chain, anchors, inputs);
   if (used !== chain.length) {
     throw pathRefusals.error('path-length', {
@@ -112,6 +121,16 @@ export async function verifyCertificatePath(leaf: Certificate, inputs: PathInput
     });
   }
   return authority.anchor;
+}
+
+/** The anchor with its certificate. A pinned key is an authority only where the chain has a certificate of that key. */
+function authorityOf(anchor: TrustAnchor, chain: readonly Certificate[]): readonly Authority[] {
+  if ('certificate' in anchor) {
+    return [{ anchor, certificate: readCertificate(anchor.certificate, `anchor ${anchor.name}`) }];
+  }
+  return chain
+    .filter((candidate) => equalBytes(sha256(candidate.subjectPublicKeyInfo), anchor.publicKeyDigest))
+    .map((certificate) => ({ anchor, certificate }));
 }
 
 /** Goes up from the leaf until an anchor has signed. `used` counts the certificates of the chain that it took. */
@@ -130,7 +149,8 @@ async function climb(
       checkPathLength(authority.certificate, depth, pathField(depth));
       return { authority, used: next !== undefined && isAnchor(next, authority) ? depth + 1 : depth };
     }
-    if (next === undefined || !equalBytes(next.subject, current.issuer)) throw untrusted(depth, anchors);
+    if (next === undefined || !equalBytes(next.subject, current.issuer))
+      throw untrusted(depth, inputs.anchors);
     const field = `chain[${depth}]`;
     checkCertificate(next, field, inputs, []);
     checkAuthority(next, depth, field);
@@ -163,10 +183,10 @@ function isAnchor(certificate: Certificate, { certificate: anchor }: Authority):
   );
 }
 
-function untrusted(depth: number, anchors: readonly Authority[]): Error {
+function untrusted(depth: number, anchors: readonly TrustAnchor[]): Error {
   return pathRefusals.error('path-untrusted', {
     field: pathField(depth),
-    expected: `a path to ${anchors.map(({ anchor }) => anchor.name).join(', ') || 'an anchor (none is configured)'}`,
+    expected: `a path to ${anchors.map(({ name }) => name).join(', ') || 'an anchor (none is configured)'}`,
     found: 'an issuer that is neither an anchor nor the next certificate of the chain',
   });
 }

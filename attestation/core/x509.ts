@@ -52,7 +52,13 @@ export const ExtensionId = {
 } as const;
 
 /** KeyUsage (RFC 5280 section 4.2.1.3), by the number of the bit. */
-export const KeyUsage = { digitalSignature: 0, keyEncipherment: 2, keyAgreement: 4, keyCertSign: 5 } as const;
+export const KeyUsage = {
+  digitalSignature: 0,
+  keyEncipherment: 2,
+  keyAgreement: 4,
+  keyCertSign: 5,
+  cRLSign: 6,
+} as const;
 
 export interface Certificate {
   readonly encoded: Uint8Array;
@@ -220,7 +226,8 @@ const HASHES: ReadonlyMap<string, HashName> = new Map([
   ['2.16.840.1.101.3.4.2.3', 'SHA-512'],
 ]);
 
-function readSignatureScheme(element: DerElement): SignatureScheme {
+/** Reads an AlgorithmIdentifier of a signature. @throws RefusalError `certificate-algorithm`, `der-*` */
+export function readSignatureScheme(element: DerElement): SignatureScheme {
   const reader = contentOf(element);
   const identifier = objectIdentifierOf(reader.next(Tag.objectIdentifier, 'algorithm'));
   if (identifier === RSASSA_PSS) return readPssScheme(reader, element.path);
@@ -242,6 +249,7 @@ function readPssScheme(algorithm: DerReader, path: string): SignatureScheme {
   const maskIdentifier = objectIdentifierOf(mask.next(Tag.objectIdentifier, 'algorithm'));
   const maskHash = readHash(mask, path);
   const saltLength = smallIntegerOf(explicit(2, 'saltLength').next(Tag.integer, 'value'));
+  readDefaultTrailer(parameters, path);
   parameters.end();
   if (maskIdentifier !== MGF1 || maskHash !== hash || saltLength !== Number(hash.slice(4)) / 8) {
     throw badAlgorithm(
@@ -251,6 +259,19 @@ function readPssScheme(algorithm: DerReader, path: string): SignatureScheme {
     );
   }
   return { algorithm: 'rsa-pss', hash };
+}
+
+/**
+ * The trailerField, whose only value is its default. DER leaves defaults out; AMD's older certificates write it, and
+ * nothing else is tolerated.
+ */
+function readDefaultTrailer(parameters: DerReader, path: string): void {
+  const wrapper = parameters.optional(contextTag(3, 'constructed'), 'trailerField');
+  if (wrapper === undefined) return;
+  const reader = contentOf(wrapper);
+  const trailer = smallIntegerOf(reader.next(Tag.integer, 'value'));
+  reader.end();
+  if (trailer !== 1) throw badAlgorithm(path, 'the trailer field 1', String(trailer));
 }
 
 function readHash(reader: DerReader, path: string): HashName {

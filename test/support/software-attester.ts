@@ -10,7 +10,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { concatBytes, toHex } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { anchorDigest } from '../../attestation/core/certificate-path.ts';
-import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import type { CertificateAnchor, TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import type { DeviceInputs } from '../../attestation/core/device-class.ts';
 import { encode } from '../../attestation/core/layout.ts';
 import { attestationKeyTemplates } from '../../attestation/tpm/templates.ts';
@@ -33,7 +33,7 @@ export interface SoftwareAttester {
   readonly publicArea: PublicArea;
   readonly name: Uint8Array;
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
-  readonly anchor: TrustAnchor;
+  readonly anchor: CertificateAnchor;
   readonly inputs: DeviceInputs;
   /** A quote that is right in all but the changes. */
   quote(changes?: Partial<QuoteAttest>): QuoteAttest;
