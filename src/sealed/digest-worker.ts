@@ -2,37 +2,34 @@
 
 import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
 
-import { excerpt } from '../../attestation/core/bytes.ts';
-import { refuseSize, refuseUnreadable } from './files.ts';
+import { refuseDigest, refuseSize, refuseUnreadable } from './files.ts';
 import type { Jobs } from './jobs.ts';
 import { CHUNK_BYTES } from './layout.ts';
 import type { SealedFile } from './manifest.ts';
 import { servePool } from './pool.ts';
-import { sealedInauthentic } from './refusals.ts';
 
-export interface DigestWork {
-  readonly folder: string;
-  readonly files: readonly SealedFile[];
+/** A file and where it lies, with no link at its last segment. */
+export interface LocatedFile extends SealedFile {
+  readonly place: string;
 }
 
-function checkFile(folder: string, file: SealedFile, buffer: Uint8Array, jobs: Jobs): void {
-  const found = digestOf(folder, file, buffer, jobs);
+export interface DigestWork {
+  readonly files: readonly LocatedFile[];
+}
+
+function checkFile(file: LocatedFile, buffer: Uint8Array, jobs: Jobs): void {
+  const found = digestOf(file, buffer, jobs);
   if (found === undefined || found === file.sha256) return;
-  throw sealedInauthentic.error('sealed-file-digest', {
-    field: excerpt(file.path),
-    expected: file.sha256,
-    found,
-  });
+  refuseDigest(file, found);
 }
 
 /** Undefined when the work was stopped. */
-function digestOf(folder: string, file: SealedFile, buffer: Uint8Array, jobs: Jobs): string | undefined {
+function digestOf(file: LocatedFile, buffer: Uint8Array, jobs: Jobs): string | undefined {
   const hash = createHash('sha256');
   let at = 0;
   try {
-    const fileDescriptor = openSync(join(folder, file.path), constants.O_RDONLY | constants.O_NOFOLLOW);
+    const fileDescriptor = openSync(file.place, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
       while (!jobs.stopped) {
         const count = readSync(fileDescriptor, buffer, 0, buffer.length, at);
@@ -56,7 +53,7 @@ function digestFiles(work: DigestWork, jobs: Jobs): void {
   const buffer = new Uint8Array(CHUNK_BYTES);
   for (let job = jobs.take(); job !== undefined; job = jobs.take()) {
     const file = work.files[job];
-    if (file !== undefined) checkFile(work.folder, file, buffer, jobs);
+    if (file !== undefined) checkFile(file, buffer, jobs);
   }
 }
 

@@ -22,12 +22,29 @@ export function refuseUnreadable(path: string, cause: unknown): never {
   );
 }
 
-function refuseKind(path: string): never {
+export function refuseKind(path: string): never {
   throw sealedMalformed.error('sealed-file-kind', {
     field: excerpt(path),
     expected: 'a regular file',
     found: 'a symbolic link or special file',
   });
+}
+
+/** What a failure to find or open a file means. */
+export function refuseMissing(path: string, cause: unknown): never {
+  const name = systemErrorName(cause);
+  if (name === 'ELOOP') return refuseKind(path);
+  if (name !== 'ENOENT') return refuseUnreadable(path, cause);
+  throw sealedMalformed.error(
+    'sealed-file-missing',
+    { field: excerpt(path), expected: 'a file', found: 'nothing' },
+    { cause },
+  );
+}
+
+interface OpenedFile {
+  readonly handle: FileHandle;
+  readonly bytes: number;
 }
 
 /**
@@ -36,20 +53,18 @@ function refuseKind(path: string): never {
  * @returns the handle, which the caller closes, and the size at this moment
  * @throws RefusalError `sealed-file-missing`, `sealed-file-kind`, `sealed-not-readable`
  */
-export async function openRegularFile(
-  folder: string,
-  path: string,
-): Promise<{ readonly handle: FileHandle; readonly bytes: number }> {
-  const handle = await open(join(folder, path), READ_FLAGS).catch((cause: unknown) => {
-    const name = systemErrorName(cause);
-    if (name === 'ELOOP') return refuseKind(path);
-    if (name !== 'ENOENT') return refuseUnreadable(path, cause);
-    throw sealedMalformed.error(
-      'sealed-file-missing',
-      { field: excerpt(path), expected: 'a file', found: 'nothing' },
-      { cause },
-    );
-  });
+export async function openRegularFile(folder: string, path: string): Promise<OpenedFile> {
+  return await openFileAt(join(folder, path), path);
+}
+
+/**
+ * As `openRegularFile`, of a file that lies elsewhere than its path says.
+ *
+ * @param place where it lies
+ * @param path by which refusals name it
+ */
+export async function openFileAt(place: string, path: string): Promise<OpenedFile> {
+  const handle = await open(place, READ_FLAGS).catch((cause: unknown) => refuseMissing(path, cause));
   try {
     const status = await handle.stat();
     if (!status.isFile()) refuseKind(path);
@@ -89,6 +104,10 @@ export function refuseSize(path: string, expected: number, found: number): never
   });
 }
 
+export function refuseDigest({ path, sha256 }: { path: string; sha256: string }, found: string): never {
+  throw sealedInauthentic.error('sealed-file-digest', { field: excerpt(path), expected: sha256, found });
+}
+
 /** SW-21: names the file and where the chunk starts. */
 export function refuseChunk(path: string, index: number): never {
   throw sealedInauthentic.error('sealed-chunk-tag', {
@@ -98,12 +117,22 @@ export function refuseChunk(path: string, index: number): never {
   });
 }
 
+export interface ListingRules {
+  /** Whether a file or folder is left out, with all that is in it. */
+  readonly skips?: (path: string) => boolean;
+  /** Refuses a symbolic link that is no file of the folder. Without it every link is refused. */
+  readonly checkLink?: (path: string) => Promise<unknown>;
+}
+
 /**
  * All files below a folder, as relative paths, in no particular order.
  *
  * @throws RefusalError `sealed-file-kind`, `sealed-limit`, `sealed-not-readable`
  */
-export async function listFiles(root: string): Promise<readonly string[]> {
+export async function listFiles(
+  root: string,
+  { skips = () => false, checkLink = refuseKind }: ListingRules = {},
+): Promise<readonly string[]> {
   const files: string[] = [];
   const folders = [''];
   for (let i = 0; i < folders.length; i += 1) {
@@ -113,9 +142,10 @@ export async function listFiles(root: string): Promise<readonly string[]> {
     );
     for (const entry of entries) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
-      if (entry.isDirectory()) folders.push(path);
-      else if (entry.isFile()) files.push(path);
-      else refuseKind(path);
+      if (skips(path)) continue;
+      if (entry.isSymbolicLink()) await checkLink(path);
+      else if (!entry.isDirectory() && !entry.isFile()) refuseKind(path);
+      (entry.isDirectory() ? folders : files).push(path);
     }
     if (files.length > MAX_FILES + 2 || folders.length > MAX_FOLDERS) refuseCount(root);
   }

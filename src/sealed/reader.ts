@@ -3,14 +3,12 @@
  * every byte of ciphertext and needs no key; `unlock` gives random access to single files.
  */
 
-import { join } from 'node:path';
-
 import { excerpt } from '../../attestation/core/bytes.ts';
 import { Aes256Gcm } from '../../native/memory/aes-gcm.ts';
 import type { KeyMemory } from '../../native/memory/key-memory.ts';
-import { readFileBounded } from '../platform/files.ts';
-import type { DigestWork } from './digest-worker.ts';
-import { listFiles, openRegularFile, readFully, refuseChunk, refuseSize } from './files.ts';
+import { fileRefusals } from '../platform/files.ts';
+import type { DigestWork, LocatedFile } from './digest-worker.ts';
+import { refuseChunk } from './files.ts';
 import { checkKeyCommitment, chunkNonce, deriveFileKeys } from './keys.ts';
 import {
   CHUNK_BYTES,
@@ -23,6 +21,9 @@ import {
 import { openManifest, type ManifestTrust, type SealedFile, type TrustedManifest } from './manifest.ts';
 import { runPool, type PoolOptions } from './pool.ts';
 import { sealedMalformed, sealedUsage } from './refusals.ts';
+import { FolderSource } from './source/folder-source.ts';
+import { mayReadAgain, type BundleSource, type SourceFile } from './source/source.ts';
+import { verifyInOrder } from './source/verify.ts';
 import { readTags, tagAt } from './tags.ts';
 
 const DIGEST_WORKER = new URL('./digest-worker.ts', import.meta.url);
@@ -33,31 +34,37 @@ export interface IndexedFile extends SealedFile {
 }
 
 export class SealedBundle {
-  readonly folder: string;
+  readonly source: BundleSource;
   readonly manifest: TrustedManifest;
   /** By path, in manifest order. */
   readonly files: ReadonlyMap<string, IndexedFile>;
   /** All tags, authentic. */
   readonly tags: Uint8Array;
 
-  private constructor(folder: string, manifest: TrustedManifest, tags: Uint8Array) {
-    this.folder = folder;
+  private constructor(source: BundleSource, manifest: TrustedManifest, tags: Uint8Array) {
+    this.source = source;
     this.manifest = manifest;
     this.tags = tags;
     this.files = indexFiles(manifest.files);
   }
 
   /**
-   * Opens a bundle: manifest, tags, inventory and sizes are verified.
+   * Opens a bundle: manifest and tags are verified, and in a folder the inventory and all sizes (SW-30).
    *
+   * @param from a source, or a folder
    * @param trust by what the caller trusts the manifest (SW-19)
-   * @throws RefusalError of `openManifest` and `readTags`, `sealed-file-*`, `file-*`
+   * @throws RefusalError of `openManifest` and `readTags`, `sealed-file-*`, `file-*`, `source-*`,
+   *   `sealed-interrupted`
    */
-  static async open(folder: string, trust: ManifestTrust): Promise<SealedBundle> {
-    const manifestBytes = await readFileBounded(join(folder, MANIFEST_PATH), MAX_MANIFEST_BYTES);
-    const manifest = openManifest(manifestBytes, trust);
-    const tags = await readTags(folder, manifest);
-    const bundle = new SealedBundle(folder, manifest, tags);
+  static async open(
+    from: BundleSource | string,
+    trust: ManifestTrust,
+    signal?: AbortSignal,
+  ): Promise<SealedBundle> {
+    const source = typeof from === 'string' ? await FolderSource.at(from) : from;
+    const manifest = openManifest(await readManifest(source, signal), trust);
+    const tags = await readTags(source, manifest, signal);
+    const bundle = new SealedBundle(source, manifest, tags);
     await checkInventory(bundle);
     return bundle;
   }
@@ -80,12 +87,21 @@ export class SealedBundle {
   /**
    * Reads all ciphertext and compares its digests (SW-20); needs no key.
    *
-   * @throws RefusalError `sealed-file-digest`, `sealed-file-size`, `sealed-not-readable`, `sealed-interrupted`
+   * @throws RefusalError `sealed-file-digest`, `sealed-file-size`, `sealed-not-readable`, `sealed-interrupted`,
+   *   `source-*`
    */
   async verify(options: PoolOptions = {}): Promise<void> {
-    const work: DigestWork = { folder: this.folder, files: this.manifest.files };
-    const amount = { jobCount: this.files.size, totalBytes: this.totalBytes };
-    await runPool(DIGEST_WORKER, work, amount, options);
+    const files: LocatedFile[] = [];
+    for (const file of this.manifest.files) {
+      const place = await this.source.locate(file.path);
+      if (place !== undefined) files.push({ ...file, place });
+    }
+    if (files.length < this.files.size) {
+      await verifyInOrder(this.source, this.manifest.files, options);
+    } else {
+      const amount = { jobCount: files.length, totalBytes: this.totalBytes };
+      await runPool(DIGEST_WORKER, { files } satisfies DigestWork, amount, options);
+    }
   }
 
   /**
@@ -109,22 +125,29 @@ function indexFiles(files: readonly SealedFile[]): ReadonlyMap<string, IndexedFi
   return indexed;
 }
 
-/** SW-1, SW-4: exactly the files that are signed, each of its size. */
-async function checkInventory(bundle: SealedBundle): Promise<void> {
-  const found = new Set(await listFiles(bundle.folder));
-  for (const path of found) {
-    if (bundle.files.has(path) || path === MANIFEST_PATH || path === TAGS_PATH) continue;
+async function readManifest(source: BundleSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const content = await source.readSmall(MANIFEST_PATH, MAX_MANIFEST_BYTES, signal);
+  if (content !== undefined) return content;
+  throw fileRefusals.error('file-too-large', {
+    field: MANIFEST_PATH,
+    expected: `at most ${MAX_MANIFEST_BYTES} bytes`,
+    found: 'more',
+  });
+}
+
+/** SW-1, SW-4: exactly the files that are signed, each of its size, wherever a source can say so. */
+async function checkInventory({ source, files }: SealedBundle): Promise<void> {
+  const found = await source.inventory();
+  if (found === undefined) return;
+  for (const path of new Set(found)) {
+    if (files.has(path) || path === MANIFEST_PATH || path === TAGS_PATH) continue;
     throw sealedMalformed.error('sealed-file-extra', {
       field: excerpt(path),
       expected: 'files of the manifest only',
       found: 'another file',
     });
   }
-  for (const file of bundle.files.values()) {
-    const { handle, bytes } = await openRegularFile(bundle.folder, file.path);
-    await handle.close();
-    if (bytes !== file.bytes) refuseSize(file.path, file.bytes, bytes);
-  }
+  for (const { path, bytes } of files.values()) await (await source.open(path, bytes)).close();
 }
 
 /** A bundle together with its keys: plaintext of any range of any file. Close it to overwrite the keys. */
@@ -149,20 +172,19 @@ export class UnlockedBundle {
    * Reads a range of the plaintext of a file into ordinary memory: for headers and single tensors. Every chunk that
    * the range touches is authenticated as a whole first.
    *
-   * @throws RefusalError `sealed-file-unknown`, `sealed-range`, `sealed-chunk-tag`, `sealed-file-*`, `memory-closed`
+   * @throws RefusalError `sealed-file-unknown`, `sealed-range`, `sealed-chunk-tag`, `sealed-file-*`, `source-*`,
+   *   `memory-closed`
    */
   async readAt(path: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const file = this.bundle.file(path);
     checkRange(file, offset, length);
     const plaintext = new Uint8Array(length);
     if (length === 0) return plaintext;
-    const { handle } = await openRegularFile(this.bundle.folder, path);
+    const source = await this.bundle.source.open(path, file.bytes);
     try {
       const last = Math.floor((offset + length - 1) / CHUNK_BYTES);
       for (let index = Math.floor(offset / CHUNK_BYTES); index <= last; index += 1) {
-        const chunk = new Uint8Array(chunkLength(file.bytes, index));
-        await readFully(handle, chunk, index * CHUNK_BYTES, path);
-        this.#openInPlace(file, index, chunk);
+        const chunk = await this.#openChunk(file, index, source);
         const from = Math.max(0, offset - index * CHUNK_BYTES);
         const to = Math.min(chunk.length, offset + length - index * CHUNK_BYTES);
         plaintext.set(chunk.subarray(from, to), index * CHUNK_BYTES + from - offset);
@@ -173,17 +195,27 @@ export class UnlockedBundle {
       plaintext.fill(0);
       throw error;
     } finally {
-      await handle.close();
+      await source.close();
     }
   }
 
-  /** Overwrites the chunk and refuses when it is not authentic. */
-  #openInPlace(file: IndexedFile, index: number, chunk: Uint8Array): void {
+  /** The plaintext of a chunk; whoever asks for it overwrites it. */
+  async #openChunk(file: IndexedFile, index: number, source: SourceFile): Promise<Uint8Array> {
+    const chunk = new Uint8Array(chunkLength(file.bytes, index));
+    await source.read(chunk, index * CHUNK_BYTES, chunk.length);
+    if (this.#openInPlace(file, index, chunk)) return chunk;
+    if (!mayReadAgain(source)) return refuseChunk(file.path, index);
+    await source.read(chunk, index * CHUNK_BYTES, chunk.length, { again: true });
+    return this.#openInPlace(file, index, chunk) ? chunk : refuseChunk(file.path, index);
+  }
+
+  /** Overwrites the chunk when it is not authentic. */
+  #openInPlace(file: IndexedFile, index: number, chunk: Uint8Array): boolean {
     this.#cipher.start('open', this.keyAddress(file.path), chunkNonce(index, index === file.chunks - 1));
     this.#cipher.update(chunk, chunk.length);
-    if (this.#cipher.finishOpening(tagAt(this.bundle.tags, file.firstTag + index))) return;
+    if (this.#cipher.finishOpening(tagAt(this.bundle.tags, file.firstTag + index))) return true;
     chunk.fill(0);
-    refuseChunk(file.path, index);
+    return false;
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 /** Why a sealed bundle is not made or not opened (docs/spec/sealed-weights.md, SW-21). */
 
-import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { excerpt } from '../../attestation/core/bytes.ts';
+import { defineRefusals, type RefusalError } from '../../attestation/core/refusal.ts';
 
 const FETCH_AGAIN = 'Fetch this file again from a mirror, then run verify.';
 
@@ -79,6 +80,10 @@ export const sealedUsage = defineRefusals('usage', {
     means: 'There is nothing to seal.',
     hint: 'Name the folder that holds the files of the model.',
   },
+  'sealed-unfinished-other': {
+    means: 'An unfinished sealing stands where the bundle should be written, and it is not one of this.',
+    hint: 'Remove the folder .partial and the file .sealing beside the bundle, then seal anew.',
+  },
   'sealed-output-inside-source': {
     means: 'The bundle would be written into the folder that is being sealed, or the other way round.',
     hint: 'Write the bundle beside the model.',
@@ -95,12 +100,16 @@ export const sealedEnvironment = defineRefusals('environment', {
     hint: 'Check free space and permissions of the target folder.',
   },
   'sealed-source-changed': {
-    means: 'A file changed its size while it was being sealed.',
+    means: 'A file was changed since its sealing began.',
     hint: 'Seal when nothing writes to the model any more.',
   },
   'sealed-interrupted': {
-    means: 'The work was stopped before its end; nothing was handed out or left behind.',
+    means: 'The work was stopped before its end; nothing was handed out.',
     hint: 'Start it again when you are ready.',
+  },
+  'sealed-unfinished-busy': {
+    means: 'Another process is sealing the same bundle.',
+    hint: 'Wait until it has ended, or write to another folder.',
   },
   'sealed-worker': {
     means: 'A worker thread ended before its work was done.',
@@ -108,9 +117,33 @@ export const sealedEnvironment = defineRefusals('environment', {
   },
 });
 
+/** SW-26. */
+export function refuseSourceChanged(path: string, bytes: number): never {
+  throw sealedEnvironment.error('sealed-source-changed', {
+    field: excerpt(path),
+    expected: `the file of ${bytes} bytes that was listed`,
+    found: 'another size or another time of change',
+  });
+}
+
+export function refuseNotWritten(path: string, cause: unknown): never {
+  throw sealedEnvironment.error(
+    'sealed-not-written',
+    { field: excerpt(path), expected: 'the file written', found: systemErrorName(cause) },
+    { cause },
+  );
+}
+
+export function interrupted(): RefusalError {
+  return sealedEnvironment.error('sealed-interrupted', {
+    field: 'work',
+    expected: 'to run to its end',
+    found: 'a request to stop',
+  });
+}
+
 /** The name that the system gives an error, for refusals. */
 export function systemErrorName(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : 'an error';
+  const hasCode = typeof error === 'object' && error !== null && 'code' in error;
+  return hasCode && typeof error.code === 'string' ? error.code : 'an error';
 }

@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 
 import { concatBytes, equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { decode, encode } from '../../attestation/core/layout.ts';
-import { openRegularFile, readFully } from './files.ts';
 import {
   AEAD_NUMBER,
   CHUNK_BYTES,
@@ -17,6 +16,7 @@ import {
 } from './layout.ts';
 import type { ManifestContents, TrustedManifest } from './manifest.ts';
 import { sealedInauthentic, sealedMalformed } from './refusals.ts';
+import type { BundleSource } from './source/source.ts';
 
 /** What the header of the tags repeats of the manifest. */
 type TagsContext = Pick<ManifestContents, 'salt' | 'keyCommitment' | 'files'>;
@@ -44,26 +44,24 @@ export function encodeTags(context: TagsContext, tags: Uint8Array): Uint8Array {
  * Reads and checks the tags that a manifest names (SW-13).
  *
  * @returns the tags alone
- * @throws RefusalError `sealed-tags-*`, `layout-*`, `sealed-file-missing`, `sealed-file-kind`, `sealed-not-readable`
+ * @throws RefusalError `sealed-tags-*`, `layout-*`, and of the source
  */
-export async function readTags(folder: string, manifest: TrustedManifest): Promise<Uint8Array> {
+export async function readTags(
+  source: BundleSource,
+  manifest: TrustedManifest,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   const expectedBytes = TAGS_HEADER_BYTES + TAG_BYTES * totalChunks(manifest.files);
-  const { handle, bytes } = await openRegularFile(folder, TAGS_PATH);
-  try {
-    if (bytes !== expectedBytes) {
-      throw sealedMalformed.error('sealed-tags-length', {
-        field: TAGS_PATH,
-        expected: `${expectedBytes} bytes`,
-        found: `${bytes} bytes`,
-      });
-    }
-    const content = new Uint8Array(bytes);
-    await readFully(handle, content, 0, TAGS_PATH);
-    checkContent(content, manifest);
-    return content.subarray(TAGS_HEADER_BYTES);
-  } finally {
-    await handle.close();
+  const content = await source.readSmall(TAGS_PATH, expectedBytes, signal);
+  if (content?.length !== expectedBytes) {
+    throw sealedMalformed.error('sealed-tags-length', {
+      field: TAGS_PATH,
+      expected: `${expectedBytes} bytes`,
+      found: content === undefined ? 'more' : `${content.length} bytes`,
+    });
   }
+  checkContent(content, manifest);
+  return content.subarray(TAGS_HEADER_BYTES);
 }
 
 function checkContent(content: Uint8Array, manifest: TrustedManifest): void {
