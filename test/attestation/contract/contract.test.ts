@@ -1,0 +1,8 @@
+/** Every device class, and the template for new ones, keeps the contract of device classes. */
+
+import { describeDeviceClass } from './contract.ts';
+import { makeExampleFixture } from './example-fixture.ts';
+import { makeTpmFixture } from './tpm-fixture.ts';
+
+describeDeviceClass('tpm', makeTpmFixture);
+describeDeviceClass('example', makeExampleFixture);
