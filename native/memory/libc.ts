@@ -17,6 +17,8 @@ export const MAP_PRIVATE_ANONYMOUS = 0x22;
 export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 export const MADV_HUGEPAGE = 14;
 export const MADV_DONTDUMP = 16;
+export const MADV_POPULATE_READ = 22;
+export const MADV_POPULATE_WRITE = 23;
 export const MLOCK_NOW = 0;
 export const MLOCK_ONFAULT = 1;
 export const MFD_CLOEXEC = 0x1;
@@ -48,11 +50,16 @@ export interface Libc {
   /** The offset found, or -1. */
   seek(fileDescriptor: number, offset: number, whence: number): number;
   close(fileDescriptor: number): number;
+  /** Relative to a folder. */
+  openat(folder: number, path: string, flags: number, mode: number): number;
+  unlinkat(folder: number, path: string): number;
+  /** On another thread. */
+  madviseAsync(address: bigint, bytes: number, advice: number): Promise<number>;
+  /** On another thread. Bytes written, or -1; the number of the error is lost. */
+  pwriteAsync(fileDescriptor: number, source: bigint, bytes: number, offset: number): Promise<number>;
   /** On another thread. Bytes read, 0 at the end of the file, or -1; the number of the error is lost. */
   preadAsync(fileDescriptor: number, target: bigint, bytes: number, offset: number): Promise<number>;
   copy(target: Pointer, source: Pointer, bytes: number): void;
-  /** On another thread. */
-  copyAsync(target: bigint, source: bigint, bytes: number): Promise<void>;
   /** Overwrites with zeros in a way that no compiler leaves out. */
   clear(target: Pointer, bytes: number): void;
 }
@@ -125,9 +132,12 @@ function loadLibc(): Libc {
   const fcntl = nativeFunction('int fcntl(int, int, int)');
   const lseek = nativeFunction('int64_t lseek(int, int64_t, int)');
   const close = nativeFunction('int close(int)');
+  const openat = nativeFunction('int openat(int, const char *, int, unsigned int)');
+  const unlinkat = nativeFunction('int unlinkat(int, const char *, int)');
+  const madviseAsync = asyncNativeFunction('int madvise(void *, size_t, int)');
+  const pwriteAsync = asyncNativeFunction('int64_t pwrite(int, const void *, size_t, int64_t)');
   const preadAsync = asyncNativeFunction('int64_t pread(int, void *, size_t, int64_t)');
   const memcpy = nativeFunction('void *memcpy(void *, const void *, size_t)');
-  const memcpyAsync = asyncNativeFunction('void *memcpy(void *, const void *, size_t)');
   const explicitBzero = nativeFunction('void explicit_bzero(void *, size_t)');
   return {
     mmap: (bytes, flags, fileDescriptor) =>
@@ -141,12 +151,14 @@ function loadLibc(): Libc {
     addSeals: (fileDescriptor, seals) => fcntl(fileDescriptor, F_ADD_SEALS, seals) as number,
     seek: (fileDescriptor, offset, whence) => lseek(fileDescriptor, offset, whence) as number,
     close: (fileDescriptor) => close(fileDescriptor) as number,
+    openat: (folder, path, flags, mode) => openat(folder, path, flags, mode) as number,
+    unlinkat: (folder, path) => unlinkat(folder, path, 0) as number,
+    madviseAsync: async (address, bytes, advice) => (await madviseAsync(address, bytes, advice)) as number,
+    pwriteAsync: async (fileDescriptor, source, bytes, offset) =>
+      (await pwriteAsync(fileDescriptor, source, bytes, offset)) as number,
     preadAsync: async (fileDescriptor, target, bytes, offset) =>
       (await preadAsync(fileDescriptor, target, bytes, offset)) as number,
     copy: (target, source, bytes) => void memcpy(target, source, bytes),
-    copyAsync: async (target, source, bytes) => {
-      await memcpyAsync(target, source, bytes);
-    },
     clear: (target, bytes) => void explicitBzero(target, bytes),
   };
 }

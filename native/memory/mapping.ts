@@ -11,6 +11,7 @@ import {
   MAP_PRIVATE_ANONYMOUS,
   MAP_SHARED,
   MLOCK_NOW,
+  MLOCK_ONFAULT,
 } from './libc.ts';
 import { memoryRefusals, memoryUsageRefusals } from './refusals.ts';
 
@@ -18,12 +19,21 @@ const PAGE_BYTES = 4096;
 
 /** What the system granted. */
 export interface MemoryProtection {
-  /** Locked against swapping. When false, the machine had no swap area at the time of allocation. */
+  /** Kept from being swapped, by a lock or by where it lies. When false, the machine had no swap area then. */
   readonly locked: boolean;
   /** Left out of core dumps. */
   readonly dontDump: boolean;
-  /** The system was asked for huge pages and knows them; it may still give small ones. */
-  readonly hugePages: boolean;
+}
+
+/**
+ * When pages are locked: at once, each when it first comes to be in the mapping, or never, because they lie where
+ * nothing is swapped.
+ */
+export type Locking = 'at-once' | 'on-fault' | 'unneeded';
+
+interface MappingOptions {
+  readonly fileDescriptor?: number;
+  readonly locking?: Locking;
 }
 
 export class Mapping {
@@ -45,10 +55,10 @@ export class Mapping {
    *
    * @param bytes how many are needed; none is allowed
    * @param fileDescriptor a memory file of at least as many bytes, shared; without it private memory
-   * @param lock `MLOCK_ONFAULT` locks each page when it is first touched: for large ranges that several threads fill
+   * @param locking `on-fault` for large ranges that several threads fill
    * @throws RefusalError `memory-unavailable`, `memory-not-lockable`, `memory-platform`
    */
-  static create(bytes: number, { fileDescriptor = -1, lock = MLOCK_NOW } = {}): Mapping {
+  static create(bytes: number, { fileDescriptor = -1, locking = 'at-once' }: MappingOptions = {}): Mapping {
     const mappedBytes = Math.max(1, Math.ceil(bytes / PAGE_BYTES)) * PAGE_BYTES;
     const flags = fileDescriptor === -1 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
     const address = libc().mmap(mappedBytes, flags, fileDescriptor);
@@ -61,9 +71,10 @@ export class Mapping {
     }
     try {
       const dontDump = libc().madvise(address, mappedBytes, MADV_DONTDUMP) === 0;
-      const hugePages = libc().madvise(address, mappedBytes, MADV_HUGEPAGE) === 0;
-      const locked = lockOrProveNoSwap(address, mappedBytes, lock);
-      return new Mapping(address, bytes, mappedBytes, { locked, dontDump, hugePages });
+      // Where the system lets each mapping choose; elsewhere it makes no difference.
+      libc().madvise(address, mappedBytes, MADV_HUGEPAGE);
+      const locked = locking === 'unneeded' || lockOrProveNoSwap(address, mappedBytes, locking);
+      return new Mapping(address, bytes, mappedBytes, { locked, dontDump });
     } catch (error) {
       libc().munmap(address, mappedBytes);
       throw error;
@@ -149,10 +160,11 @@ export function offHeapBytes(length: number): Uint8Array<ArrayBuffer> {
 }
 
 /** W5: what cannot be locked is accepted only where there is nothing to swap to. */
-function lockOrProveNoSwap(address: bigint, bytes: number, lock: number): boolean {
-  if (libc().mlock2(address, bytes, lock) === 0) return true;
+function lockOrProveNoSwap(address: bigint, bytes: number, locking: Locking): boolean {
+  const flags = locking === 'on-fault' ? MLOCK_ONFAULT : MLOCK_NOW;
+  if (libc().mlock2(address, bytes, flags) === 0) return true;
   const reason = lastErrorName();
-  if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return false;
+  if (!machineSwaps()) return false;
   throw memoryRefusals.error('memory-not-lockable', {
     field: 'memory.mlock',
     expected: `${bytes} bytes locked, or no swap area`,
@@ -161,6 +173,6 @@ function lockOrProveNoSwap(address: bigint, bytes: number, lock: number): boolea
 }
 
 /** @param swaps the text of /proc/swaps: one line of titles, then one for each swap area */
-export function machineSwaps(swaps: string): boolean {
+export function machineSwaps(swaps = readFileSync('/proc/swaps', 'latin1')): boolean {
   return swaps.split('\n').filter((line) => line.trim() !== '').length > 1;
 }

@@ -1,4 +1,7 @@
-/** The store of model keys: wrapped by a custody, by manifest digest, put once (KC-9). */
+/**
+ * The store of model keys: wrapped by a custody, by manifest digest, put once (KC-9). Until there is a manifest a key
+ * stands under its commitment instead, which is of the same form (KC-19).
+ */
 
 import { open } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
@@ -27,6 +30,8 @@ export interface ModelKeyStore {
   put(manifestDigest: string, key: Uint8Array): Promise<void>;
   /** @throws RefusalError `key-store-failed` */
   has(manifestDigest: string): boolean;
+  /** Forgets a key that nothing was sealed with to its end. @throws RefusalError `key-store-failed` */
+  discard(name: string): void;
   /**
    * Unwraps a key for the time of one use and zeroes it afterwards, also when the use fails.
    *
@@ -69,6 +74,9 @@ export async function openModelKeyStore(options: {
       if (changes === 0) refuse('model-key-exists', manifestDigest, 'a model without a stored key', 'one');
     },
     has: (manifestDigest) => find(manifestDigest) !== undefined,
+    discard: (name) => {
+      guarded(path, () => database.prepare('DELETE FROM model_keys WHERE manifest_digest = ?').run(name));
+    },
     withKey: async (manifestDigest, use) => {
       const wrapped = find(manifestDigest);
       if (wrapped === undefined) refuse('model-key-unknown', manifestDigest, 'a stored key', 'none');

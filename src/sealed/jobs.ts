@@ -28,6 +28,16 @@ export class Jobs {
     return job < this.#count ? job : undefined;
   }
 
+  /** For native threads: one element, anything but 0 when the work was stopped. */
+  get stopFlag(): Int32Array {
+    return this.#state.subarray(STOPPED, STOPPED + 1);
+  }
+
+  /** For native threads: one element, the bytes that are done. */
+  get progress(): BigInt64Array {
+    return this.#progress;
+  }
+
   /** Tells all threads to end at their next chunk. */
   stop(): void {
     Atomics.store(this.#state, STOPPED, 1);

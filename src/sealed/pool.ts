@@ -84,8 +84,7 @@ export async function supervise(
   signal?.addEventListener('abort', stop);
   const timer = setInterval(report, PROGRESS_INTERVAL_MILLISECONDS);
   try {
-    const ends = await Promise.all(run());
-    const failure = ends.find((end) => end !== undefined);
+    const failure = await firstFailure(run());
     if (failure !== undefined) throw failure;
     if (signal?.aborted === true) throw interrupted();
     if (jobs.doneBytes !== totalBytes) throw incomplete(jobs.doneBytes, totalBytes);
@@ -94,6 +93,17 @@ export async function supervise(
     clearInterval(timer);
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/** Waits for all. The first in time counts: the others may only have been told to stop. */
+async function firstFailure(runs: readonly Promise<Error | undefined>[]): Promise<Error | undefined> {
+  let first: Error | undefined;
+  const wait = async (run: Promise<Error | undefined>): Promise<void> => {
+    const failure = await run;
+    first ??= failure;
+  };
+  await Promise.all(runs.map(wait));
+  return first;
 }
 
 /** @param most how many threads the work takes when its caller does not say; one is always taken */

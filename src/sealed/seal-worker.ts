@@ -8,14 +8,13 @@ import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { excerpt } from '../../attestation/core/bytes.ts';
 import { Aes256Gcm } from '../../native/memory/aes-gcm.ts';
 import { refuseUnreadable } from './files.ts';
 import type { Jobs } from './jobs.ts';
 import { chunkNonce } from './keys.ts';
 import { CHUNK_BYTES, chunkLength, DIGEST_BYTES, TAG_BYTES } from './layout.ts';
 import { servePool } from './pool.ts';
-import { sealedEnvironment, systemErrorName } from './refusals.ts';
+import { refuseNotWritten, refuseSourceChanged } from './refusals.ts';
 
 /** One file to seal. */
 export interface SealFile {
@@ -103,14 +102,14 @@ function openSource(folder: string, file: SealFile): number {
 
 /** A file that has become shorter shows while it is read; one that has become longer shows here. */
 function refuseOtherSize(file: SealFile, source: number): void {
-  if (fstatSync(source).size !== file.bytes) refuseChanged(file);
+  if (fstatSync(source).size !== file.bytes) refuseSourceChanged(file.path, file.bytes);
 }
 
 function readChunk(file: SealFile, source: number, chunk: Uint8Array, offset: number): void {
   let filled = 0;
   while (filled < chunk.length) {
     const count = readSome(file, source, chunk.subarray(filled), offset + filled);
-    if (count === 0) refuseChanged(file);
+    if (count === 0) refuseSourceChanged(file.path, file.bytes);
     filled += count;
   }
 }
@@ -121,15 +120,6 @@ function readSome(file: SealFile, source: number, target: Uint8Array, offset: nu
   } catch (cause) {
     return refuseUnreadable(file.path, cause);
   }
-}
-
-/** SW-26. */
-function refuseChanged(file: SealFile): never {
-  throw sealedEnvironment.error('sealed-source-changed', {
-    field: excerpt(file.path),
-    expected: `${file.bytes} bytes`,
-    found: 'another size than when it was listed',
-  });
 }
 
 function openTarget(folder: string, path: string): number {
@@ -147,11 +137,7 @@ function onTarget<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    throw sealedEnvironment.error(
-      'sealed-not-written',
-      { field: excerpt(path), expected: 'the file written', found: systemErrorName(cause) },
-      { cause },
-    );
+    return refuseNotWritten(path, cause);
   }
 }
 

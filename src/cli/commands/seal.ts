@@ -1,18 +1,18 @@
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Option, type Command } from 'commander';
 
 import { toBase64 } from '../../../attestation/core/bytes.ts';
-import { storeModelKey, withFreshModelKey } from '../../keys/fresh-model-key.ts';
+import { storeModelKey, withFreshModelKey, withStoredModelKey } from '../../keys/sealing-key.ts';
 import type { NamedSigner } from '../../keys/signing-key.ts';
 import { readServerProfile } from '../../platform/server-profile.ts';
-import { sealFolder, type SealedResult, type SealOptions } from '../../sealed/writer.ts';
+import { sealFolder, unfinishedSealing, type SealedResult, type SealOptions } from '../../sealed/writer.ts';
 import { openServerKeys, type ServerKeys } from '../../server/home.ts';
 import { identifierArgument } from '../arguments.ts';
 import { usageRefusals } from '../failure.ts';
 import { withInterruption } from '../interruption.ts';
-import { openSigningKeys, passphraseOption, print, PROFILE } from '../options.ts';
+import { openSigningKeys, passphraseOption, print, PROFILE, remark } from '../options.ts';
 import { readPassphrase } from '../passphrase.ts';
 import { progressLine } from '../progress.ts';
 
@@ -58,23 +58,38 @@ async function requireBundleSigners(home: string, signers: readonly NamedSigner[
   }
 }
 
-/** When the key cannot be stored, the bundle goes too: without its key it is of no use to anybody. */
-function sealAndStore(
+/**
+ * The key is stored before anything is sealed, under its commitment, and again under the manifest before the bundle
+ * appears: a bundle whose key is lost never stands anywhere, and an interrupted sealing finds its key.
+ */
+async function sealAndStore(
   { modelKeys }: ServerKeys,
   folder: string,
   target: string,
-  options: Omit<SealOptions, 'modelKey'>,
+  options: Omit<SealOptions, 'modelKey' | 'onBegin' | 'onManifest'>,
 ): Promise<SealedResult> {
-  return withFreshModelKey(async (modelKey) => {
-    const result = await sealFolder(folder, target, { ...options, modelKey });
-    try {
-      await storeModelKey(modelKeys, result.manifestDigest, modelKey);
-    } catch (error) {
-      await rm(target, { recursive: true, force: true });
-      throw error;
-    }
-    return result;
-  });
+  let commitment = unfinishedSealing(target);
+  const sealWith = (modelKey: SealOptions['modelKey']): Promise<SealedResult> =>
+    sealFolder(folder, target, {
+      ...options,
+      modelKey,
+      onBegin: async (begun) => {
+        commitment = begun;
+        await storeModelKey(modelKeys, begun, modelKey);
+      },
+      onManifest: async (digest) => {
+        if (!modelKeys.has(digest)) await storeModelKey(modelKeys, digest, modelKey);
+      },
+    });
+  try {
+    if (commitment === undefined) return await withFreshModelKey(sealWith);
+    remark(`going on with the sealing that was interrupted; its files stand in ${target}.partial`);
+    return await withStoredModelKey(modelKeys, commitment, sealWith);
+  } finally {
+    const left = existsSync(`${target}.sealing`);
+    if (commitment !== undefined && !left) modelKeys.discard(commitment);
+    if (left) remark(`unfinished: run the same command again to go on, or remove ${target}.partial and .sealing`);
+  }
 }
 
 /** `weightgate seal`: a model directory into a sealed bundle; its key goes to the server's key store. */

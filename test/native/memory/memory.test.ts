@@ -12,7 +12,8 @@ import {
 import { deriveHkdfSha256 } from '../../../native/memory/hkdf.ts';
 import { KeyMemory } from '../../../native/memory/key-memory.ts';
 import { machineSwaps, Mapping } from '../../../native/memory/mapping.ts';
-import { SecretMemory } from '../../../native/memory/secret-memory.ts';
+import { PrivateMount } from '../../../native/memory/private-mount.ts';
+import { SecretMemory, type MemoryBacking } from '../../../native/memory/secret-memory.ts';
 import { refusalCode } from '../../support/refusal-code.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -24,33 +25,59 @@ function smapsOf(address: bigint): string {
   return paragraphs.find((paragraph) => paragraph.startsWith(start)) ?? '';
 }
 
-describe('memory for weights', () => {
-  it('SW-23: is locked, left out of dumps, and has no name in a file system', () => {
-    const memory = SecretMemory.allocate(3 * MEBIBYTE, 'weights');
-    memory.write(0, new Uint8Array(3 * MEBIBYTE).fill(7));
+const probe = PrivateMount.create();
+probe?.close();
+const reason = probe === undefined ? ' (needs CAP_SYS_ADMIN, which this process lacks)' : '';
+
+/** How the kernel names the memory, and what a page of it is. */
+const BACKINGS = [
+  { backing: 'memory-file', name: /\/memfd:weights \(deleted\)/, pageKibibytes: 4, possible: true },
+  {
+    backing: 'private-mount',
+    name: /\/memory-\d+ \(deleted\)/,
+    pageKibibytes: 2048,
+    possible: probe !== undefined,
+  },
+] as const satisfies readonly {
+  backing: MemoryBacking;
+  name: RegExp;
+  pageKibibytes: number;
+  possible: boolean;
+}[];
+
+describe.each(BACKINGS.filter(({ possible }) => possible))('memory for weights in a $backing', (kind) => {
+  const { backing, name, pageKibibytes } = kind;
+
+  it('SW-23: is kept from swap and dumps, and has no name in a file system', () => {
+    const memory = SecretMemory.allocate(6 * MEBIBYTE, 'weights', backing);
+    memory.write(0, new Uint8Array(6 * MEBIBYTE).fill(7));
     const description = smapsOf(memory.address);
-    expect(description).toContain('/memfd:weights (deleted)');
+    expect(memory.backing).toBe(backing);
+    expect(description).toMatch(name);
     expect(description).toMatch(/^VmFlags:.* dd( |$)/m);
     expect(memory.protection.dontDump).toBe(true);
-    if (memory.protection.locked) {
+    if (backing === 'memory-file' && memory.protection.locked) {
       expect(description).toMatch(/^VmFlags:.* lo( |$)/m);
-      expect(description).toMatch(/^Locked:\s+3072 kB$/m);
-    } else {
-      expect(machineSwaps(readFileSync('/proc/swaps', 'latin1'))).toBe(false);
+      expect(description).toMatch(/^Locked:\s+6144 kB$/m);
     }
+    if (!memory.protection.locked) expect(machineSwaps()).toBe(false);
     memory.close();
-    expect(readFileSync('/proc/self/maps', 'latin1')).not.toContain('memfd:weights');
+    expect(readFileSync('/proc/self/maps', 'latin1')).not.toMatch(name);
   });
 
   it('SW-23: once sealed nobody else can write or resize it, and its owner can still overwrite it', () => {
-    const memory = SecretMemory.allocate(MEBIBYTE, 'weights');
+    const memory = SecretMemory.allocate(MEBIBYTE, 'weights', backing);
     memory.write(0, Buffer.from('plaintext'));
     memory.seal();
-    const other = openSync(memory.path, 'r+');
-    expect(() => writeSync(other, 'x')).toThrow('EPERM');
+    const refusal = backing === 'memory-file' ? 'EPERM' : 'EROFS';
+    expect(() => {
+      writeSync(openSync(memory.path, 'r+'), 'x');
+    }).toThrow(refusal);
     expect(() => {
       truncateSync(memory.path, 0);
-    }).toThrow('EPERM');
+    }).toThrow(refusal);
+    expect(refusalCode(() => memory.writeTarget)).toBe('memory-closed');
+    const other = openSync(memory.path, 'r');
     const seen = Buffer.alloc(9);
     readSync(other, seen, 0, 9, 0);
     expect(seen.toString()).toBe('plaintext');
@@ -61,17 +88,38 @@ describe('memory for weights', () => {
   });
 
   it('W7: zeroising overwrites what was written and takes no page that was not', () => {
-    const memory = SecretMemory.allocate(64 * MEBIBYTE, 'weights');
+    const memory = SecretMemory.allocate(64 * MEBIBYTE, 'weights', backing);
     memory.write(5 * MEBIBYTE - 1, Buffer.from('across pages'));
     memory.write(64 * MEBIBYTE - 1, Buffer.from('z'));
     memory.zeroise();
     expect(readFileSync(memory.path).every((byte) => byte === 0)).toBe(true);
     const resident = Number(/^Rss:\s+(\d+) kB$/m.exec(smapsOf(memory.address))?.[1]);
-    expect(resident).toBeLessThan(1024);
+    expect(resident).toBeLessThan(Math.max(1024, 4 * pageKibibytes));
     memory.close();
     memory.close();
     expect(refusalCode(() => memory.address)).toBe('memory-closed');
     expect(refusalCode(() => memory.read(0, 1))).toBe('memory-closed');
+  });
+
+  it('SW-23: bytes that are placed by the descriptor are there and, in a memory file, locked', async () => {
+    const memory = SecretMemory.allocate(4 * MEBIBYTE, 'weights', backing);
+    const source = Mapping.create(MEBIBYTE);
+    source.write(0, new Uint8Array(MEBIBYTE).fill(5));
+    await memory.place(3 * MEBIBYTE, source.address, MEBIBYTE);
+    expect(memory.read(3 * MEBIBYTE, MEBIBYTE).every((byte) => byte === 5)).toBe(true);
+    expect(memory.read(0, MEBIBYTE).every((byte) => byte === 0)).toBe(true);
+    const locksPages = backing === 'memory-file' && memory.protection.locked;
+    expect(memory.writeTarget.lockedAddress).toBe(locksPages ? memory.address : 0n);
+    memory.close();
+    source.unmap();
+  });
+});
+
+describe('memory for weights', () => {
+  it.runIf(probe === undefined)(`lies in a memory file where no mount can be made${reason}`, () => {
+    expect(refusalCode(() => SecretMemory.allocate(1, 'weights', 'private-mount'))).toBe(
+      'memory-unavailable',
+    );
   });
 
   it('holds no byte when none is asked for, and refuses what lies outside', () => {
