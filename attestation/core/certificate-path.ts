@@ -245,7 +245,8 @@ async function checkSignature(subject: Certificate, issuer: Certificate, field: 
   });
 }
 
-async function isSignedBy(subject: Certificate, issuer: Certificate, field: string): Promise<boolean> {
+/** Whether the key of one certificate signed another. @throws RefusalError `public-key-*`, `signature-*`, `der-*` */
+export async function isSignedBy(subject: Certificate, issuer: Certificate, field: string): Promise<boolean> {
   const key = readSubjectPublicKeyInfo(issuer.subjectPublicKeyInfo, `${field}.issuer.publicKey`);
   const { signatureScheme: scheme } = subject;
   const signature =

@@ -34,6 +34,10 @@ export const certificateRefusals = defineRefusals('malformed', {
     means: 'An extension of a certificate stands there twice or holds what it must not.',
     hint: 'The certificate was made wrongly; ask its issuer for another.',
   },
+  'certificate-name': {
+    means: 'A name in a certificate has an attribute twice.',
+    hint: 'The certificate was made wrongly; ask its issuer for another.',
+  },
 });
 
 interface Extension {

@@ -1,0 +1,156 @@
+/** What is true of a guest and its machine after its report was accepted. All of it is JSON: claims are logged. */
+
+import { sha256, sha384 } from '@noble/hashes/sha2.js';
+
+import { toHex } from '../core/bytes.ts';
+import type { DeviceClaims } from '../core/device-class.ts';
+import type { AuthenticReport } from './authenticate.ts';
+import type { KeyKind } from './key-certificate.ts';
+import { SIGNED_BYTES } from './layout.ts';
+import type { AttestationReport, GuestPolicy, PlatformInfo } from './layout.ts';
+import { firmwareText } from './minimum-tcb.ts';
+import { cpuidText } from './product.ts';
+import type { ProductLine } from './product.ts';
+import type { Tcb } from './tcb.ts';
+
+/** Security patch levels; `fmc` is null before Turin. */
+export type TcbClaims = Readonly<Record<'bootLoader' | 'tee' | 'snp' | 'microcode', number>> & {
+  readonly fmc: number | null;
+};
+
+/** What a report and its certificates say, whoever asked for it. */
+export interface SevSnpReportClaims {
+  /** 32 bytes in hex that name the machine; see identity.ts. */
+  readonly identity: string;
+  /** Whether the hardware is simulated: follows from the anchor alone (W9). */
+  readonly simulated: boolean;
+  readonly anchor: string;
+  readonly productLine: ProductLine;
+  /** Family, model and stepping in hex; null in version 2. */
+  readonly processor: string | null;
+  readonly reportVersion: number;
+  readonly signingKey: KeyKind;
+  /** SHA-256 of the signing key's SubjectPublicKeyInfo, hex. */
+  readonly signingKeyDigest: string;
+  /** SHA-384 of the signed bytes, hex. The signature can be rewritten, so that a digest of the whole names nothing. */
+  readonly reportDigest: string;
+  /** Chip in hex; null where a provider's key signed. */
+  readonly hardwareId: string | null;
+  readonly chipMasked: boolean;
+  /** Provider; null where a chip's key signed. */
+  readonly cspId: string | null;
+  readonly reportData: string;
+  readonly vmpl: number;
+  readonly measurement: string;
+  /** Name of the reference value that the measurement matches. */
+  readonly referenceValues: string;
+  readonly guestSvn: number;
+  readonly familyId: string;
+  readonly imageId: string;
+  readonly idKeyDigest: string;
+  readonly authorKeyDigest: string;
+  readonly hostData: string;
+  readonly reportId: string;
+  /** REPORT_ID of the migration agent in hex; null without one. */
+  readonly migrationAgent: string | null;
+  readonly guestPolicy: Omit<GuestPolicy, 'unknownBits' | 'reserved17'>;
+  /** Unnamed bits stand in their places in `unknownBits`, hex. */
+  readonly platformInfo: Omit<PlatformInfo, 'unknownBits'> & { readonly unknownBits: string };
+  readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', TcbClaims>>;
+  readonly firmware: { readonly committed: string; readonly current: string };
+  /** Bit vectors in hex; null before version 5. */
+  readonly mitigations: { readonly launch: string; readonly current: string } | null;
+  /** Sets of minimum TCBs that the policy demanded. */
+  readonly minimumTcbSets: readonly string[];
+  /** The list by which the authorities were judged; null when there was none. */
+  readonly revocationList: { readonly number: number; readonly thisUpdate: number } | null;
+}
+
+/** Claims of the device class. */
+export interface SevSnpClaims extends SevSnpReportClaims, DeviceClaims {
+  readonly class: 'sev-snp';
+  /** The lab that sent the evidence; where the policy demands enrolment, the one that the machine belongs to. */
+  readonly lab: string;
+}
+
+/** What appraisal found out besides. */
+export interface AppraisalResult {
+  /** Name of the launch reference; empty if none matched, in which case the verdict is no. */
+  readonly launch: string;
+  readonly minimumTcbSets: readonly string[];
+}
+
+export function reportClaims(
+  authentic: AuthenticReport,
+  bytes: Uint8Array,
+  { launch, minimumTcbSets }: AppraisalResult,
+): SevSnpReportClaims {
+  const { report, chain, tcb } = authentic;
+  return {
+    ...machineClaims(authentic),
+    reportVersion: report.version,
+    signingKeyDigest: toHex(sha256(chain.key.certificate.subjectPublicKeyInfo)),
+    reportDigest: toHex(sha384(bytes.subarray(0, SIGNED_BYTES))),
+    ...guestClaims(report),
+    referenceValues: launch,
+    tcb: {
+      reported: tcbClaims(tcb.reported),
+      committed: tcbClaims(tcb.committed),
+      launch: tcbClaims(tcb.launch),
+      current: tcbClaims(tcb.current),
+    },
+    firmware: {
+      committed: firmwareText(report.committedVersion),
+      current: firmwareText(report.currentVersion),
+    },
+    mitigations: report.mitigations
+      ? { launch: bitsText(report.mitigations.launch), current: bitsText(report.mitigations.current) }
+      : null,
+    minimumTcbSets,
+    revocationList: authentic.revocation ?? null,
+  };
+}
+
+function machineClaims({ report, chain, identity, isChipMasked }: AuthenticReport) {
+  const { key, anchor } = chain;
+  return {
+    identity: toHex(identity),
+    simulated: anchor.simulated,
+    anchor: anchor.name,
+    productLine: key.line,
+    processor: report.cpuid ? cpuidText(report.cpuid) : null,
+    signingKey: key.kind,
+    hardwareId: key.kind === 'vcek' ? toHex(key.hardwareId) : null,
+    chipMasked: isChipMasked,
+    cspId: key.kind === 'vlek' ? key.cspId : null,
+  };
+}
+
+function guestClaims(report: AttestationReport) {
+  const { unknownBits: _, reserved17: __, ...guestPolicy } = report.policy;
+  const { unknownBits, ...platformInfo } = report.platformInfo;
+  const hasAgent = report.reportIdMa.some((byte) => byte !== 0xff);
+  return {
+    reportData: toHex(report.reportData),
+    vmpl: report.vmpl,
+    measurement: toHex(report.measurement),
+    guestSvn: report.guestSvn,
+    familyId: toHex(report.familyId),
+    imageId: toHex(report.imageId),
+    idKeyDigest: toHex(report.idKeyDigest),
+    authorKeyDigest: toHex(report.authorKeyDigest),
+    hostData: toHex(report.hostData),
+    reportId: toHex(report.reportId),
+    migrationAgent: hasAgent ? toHex(report.reportIdMa) : null,
+    guestPolicy,
+    platformInfo: { ...platformInfo, unknownBits: bitsText(unknownBits) },
+  };
+}
+
+function tcbClaims({ fmc, bootLoader, tee, snp, microcode }: Tcb): TcbClaims {
+  return { fmc: fmc ?? null, bootLoader, tee, snp, microcode };
+}
+
+function bitsText(bits: bigint): string {
+  return bits.toString(16).padStart(16, '0');
+}
