@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import packageDocument from '../../package.json' with { type: 'json' };
 import { registerAgent } from './commands/agent.ts';
 import { registerAudit } from './commands/audit.ts';
+import { registerBundle } from './commands/bundle.ts';
 import { registerDemo } from './commands/demo.ts';
 import { registerDoctor } from './commands/doctor.ts';
 import { registerHold } from './commands/hold.ts';
@@ -26,6 +27,7 @@ const REGISTRATIONS = [
   registerInit,
   registerSeal,
   registerVerify,
+  registerBundle,
   registerServe,
   registerLab,
   registerModel,

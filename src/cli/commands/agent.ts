@@ -14,7 +14,7 @@ import {
   parsePositiveInteger,
   purposeArgument,
 } from '../arguments.ts';
-import { openBundleOf } from '../bundle.ts';
+import { BUNDLE_ARGUMENT, openBundleOf, tokenOption } from '../bundle.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import {
@@ -42,6 +42,7 @@ interface TpmOptions {
 
 interface RunOptions extends TpmOptions {
   readonly profile: string;
+  readonly tokenFile?: string;
   readonly lab: string;
   readonly key: string;
   readonly passphraseFile?: string;
@@ -92,8 +93,8 @@ function describeStep(step: Exclude<AgentStep, { readonly step: 'unsealing' }>):
   }
 }
 
-async function run(bundlePath: string, options: RunOptions): Promise<void> {
-  const bundle = await openBundleOf(bundlePath, options.profile);
+async function run(location: string, options: RunOptions): Promise<void> {
+  const bundle = await openBundleOf(location, options.profile, options);
   const policy = await readInferencePolicyFile(options.policy);
   const [labSigner] = await openSigningKeys([options.key], options.passphraseFile);
   const apiKey =
@@ -155,9 +156,11 @@ export function registerAgent(program: Command): void {
     .action(printIdentity);
 
   agent
-    .command('run <bundle>')
+    .command('run')
+    .argument('<bundle>', BUNDLE_ARGUMENT)
     .description('obtain the key of a sealed bundle and serve the model, behind its policy')
     .addOption(profileOption())
+    .addOption(tokenOption())
     .requiredOption('--lab <lab>', 'the lab, as it was accredited', identifierArgument)
     .requiredOption('--key <file>', "the lab's signing key")
     .addOption(passphraseOption())

@@ -1,7 +1,7 @@
 /** Reading files one after the other with several reads under way, for what has to see the bytes in order. */
 
 import { CHUNK_BYTES } from '../layout.ts';
-import type { BundleSource } from './source.ts';
+import type { BundleSource, ReadOptions } from './source.ts';
 
 interface FileOfSource {
   readonly path: string;
@@ -44,17 +44,18 @@ export function* allStretches<File extends FileOfSource>(files: Iterable<File>):
 export async function* readInOrder<File extends FileOfSource>(
   source: BundleSource,
   stretches: Iterator<Stretch<File>>,
-  signal?: AbortSignal,
+  { signal, again }: ReadOptions = {},
 ): AsyncGenerator<Piece<File>, void, undefined> {
   const left = new AbortController();
-  const either = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]);
+  const either = AbortSignal.any(signal === undefined ? [left.signal] : [left.signal, signal]);
+  const options = { signal: either, again };
   const free: Uint8Array<ArrayBuffer>[] = [];
   const pending: Promise<Piece<File>>[] = [];
   const startReads = (): void => {
     while (pending.length < source.concurrentReads) {
       const next = stretches.next();
       if (next.done === true) return;
-      const reading = readStretch(source, next.value, free.pop() ?? new Uint8Array(CHUNK_BYTES), either);
+      const reading = readStretch(source, next.value, free.pop() ?? new Uint8Array(CHUNK_BYTES), options);
       // Its failure is met when its turn comes; until then it is not an unhandled one.
       reading.catch(() => undefined);
       pending.push(reading);
@@ -79,12 +80,12 @@ async function readStretch<File extends FileOfSource>(
   source: BundleSource,
   stretch: Stretch<File>,
   buffer: Uint8Array<ArrayBuffer>,
-  signal: AbortSignal,
+  options: ReadOptions,
 ): Promise<Piece<File>> {
   const file = await source.open(stretch.file.path, stretch.file.bytes);
   try {
     const content = buffer.subarray(0, stretch.length);
-    await file.read(content, stretch.offset, stretch.length, { signal });
+    await file.read(content, stretch.offset, stretch.length, options);
     return { ...stretch, content };
   } finally {
     await file.close();

@@ -69,3 +69,10 @@ export const sourceInauthentic = defineRefusals('inauthentic', {
     hint: 'Check the address. For an authority of your own, name its certificate in NODE_EXTRA_CA_CERTS.',
   },
 });
+
+export const fetchEnvironment = defineRefusals('environment', {
+  'fetch-not-written': {
+    means: 'A bundle that is fetched could not be written completely.',
+    hint: 'Check free space and permissions. What has come is kept beside; fetching again goes on from there.',
+  },
+});

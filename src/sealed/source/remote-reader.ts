@@ -5,7 +5,8 @@ import type { IncomingMessage } from 'node:http';
 import { excerpt } from '../../../attestation/core/bytes.ts';
 import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { libc } from '../../../native/memory/libc.ts';
-import { interrupted, systemErrorName } from '../refusals.ts';
+import { failureKind } from '../../platform/http-exchange.ts';
+import { interrupted } from '../refusals.ts';
 import type { Mirror } from './mirror.ts';
 import { checkRangeAnswer, type RangeWanted } from './range-answer.ts';
 import { sourceInauthentic, sourceMalformed, sourceUnavailable } from './refusals.ts';
@@ -16,9 +17,6 @@ import { BrokenExchange, retryAfterSeconds, Tries } from './tries.ts';
 
 const TOO_MANY_REQUESTS = 429;
 const REQUEST_TIMEOUT = 408;
-
-/** Codes of OpenSSL and of Node's own checks of a certificate, a name or a protocol version. */
-const TRUST_FAILURE = /CERT|SELF_SIGNED|^UNABLE_TO|^ERR_TLS|^ERR_SSL|^EPROTO/;
 
 /** Where the bytes of a read go, copied once. */
 class Filling {
@@ -138,18 +136,18 @@ export class RemoteReader {
     if (isRefusal(cause) || cause instanceof BrokenExchange) return cause;
     if (signal?.aborted === true) return interrupted();
     const field = excerpt(this.#path);
-    if (watch.signal.aborted) {
+    const { kind, code } = failureKind(cause, watch.signal);
+    if (kind === 'timeout') {
       const { leastBytes, windowMilliseconds } = this.#mirror.stall;
       const expected = `${leastBytes} bytes in ${windowMilliseconds / 1000} s`;
       const facts = { field, expected, found: 'fewer' };
       return new BrokenExchange(sourceUnavailable.error('source-stalled', facts, { cause }));
     }
-    const name = systemErrorName(cause);
-    if (TRUST_FAILURE.test(name)) {
-      const facts = { field, expected: 'a host that TLS proves', found: excerpt(name) };
+    if (kind === 'untrusted') {
+      const facts = { field, expected: 'a host that TLS proves', found: excerpt(code) };
       return sourceInauthentic.error('source-not-trusted', facts, { cause });
     }
-    return this.#unreachable(excerpt(name), cause);
+    return this.#unreachable(excerpt(code), cause);
   }
 
   #unreachable(found: string, cause: unknown): BrokenExchange {

@@ -21,7 +21,7 @@ export async function verifyInOrder(
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
   let doneBytes = 0;
   let hash = createHash('sha256');
-  for await (const { file, offset, content } of readInOrder(source, allStretches(files), signal)) {
+  for await (const { file, offset, content } of readInOrder(source, allStretches(files), { signal })) {
     hash.update(content);
     doneBytes += content.length;
     onProgress?.({ doneBytes, totalBytes });

@@ -1,0 +1,11 @@
+import type { Command } from 'commander';
+
+import { registerBundleFetch } from './bundle-fetch.ts';
+
+const REGISTRATIONS = [registerBundleFetch];
+
+/** `weightgate bundle …`: what can be done with a sealed bundle. */
+export function registerBundle(program: Command): void {
+  const bundle = program.command('bundle').description('sealed bundles, in folders and on mirrors');
+  for (const register of REGISTRATIONS) register(bundle);
+}
