@@ -24,7 +24,7 @@ import { PrivateMount } from './private-mount.ts';
 import { memoryRefusals, memoryUsageRefusals } from './refusals.ts';
 
 /** Less than this gains nothing from a mount of huge pages, and costs a descriptor less without. */
-const HUGE_PAGE_BYTES = 2 * 1024 * 1024;
+export const HUGE_PAGE_BYTES = 2 * 1024 * 1024;
 
 /** Where the memory lies. */
 export type MemoryBacking = 'private-mount' | 'memory-file';

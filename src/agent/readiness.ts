@@ -9,9 +9,10 @@ import { freemem } from 'node:os';
 import { promisify } from 'node:util';
 
 import { isRefusal } from '../../attestation/core/refusal.ts';
+import { nativeChunks } from '../../native/chunks/chunks.ts';
 import { KeyMemory } from '../../native/memory/key-memory.ts';
 import { machineSwaps } from '../../native/memory/mapping.ts';
-import { SecretMemory } from '../../native/memory/secret-memory.ts';
+import { HUGE_PAGE_BYTES, SecretMemory } from '../../native/memory/secret-memory.ts';
 import { loadTctiLibrary } from '../../native/tpm/tctildr.ts';
 import { Tpm } from './tpm/tpm.ts';
 
@@ -46,6 +47,7 @@ export async function examineMachine(tpmAddress: string): Promise<readonly Findi
     ['memory for weights', examineWeightMemory],
     ['memory for keys', examineKeyMemory],
     ['swap', examineSwap],
+    ['unsealing', examineUnsealing],
     ['huge pages', examineHugePages],
     ['seccomp', examineSeccomp],
     ['engine', examineEngine],
@@ -126,19 +128,34 @@ function examineKeyMemory(): Omit<Finding, 'what'> {
 }
 
 function examineSwap(): Omit<Finding, 'what'> {
-  if (!machineSwaps(readFileSync('/proc/swaps', 'latin1'))) return ready('off');
+  if (!machineSwaps()) return ready('off');
   return missing(
     'on; an engine keeps copies of weights that cannot be locked',
     'Turn it off while a model runs: swapoff -a.',
   );
 }
 
+function examineUnsealing(): Omit<Finding, 'what'> {
+  if (nativeChunks() !== undefined) return ready('by the compiled part');
+  return remark(
+    'by the portable way: as safe, and slower',
+    'Install a C++ compiler (apt-get install g++), then run scripts/build-native.',
+  );
+}
+
 function examineHugePages(): Omit<Finding, 'what'> {
+  const memory = SecretMemory.allocate(HUGE_PAGE_BYTES, 'weightgate-doctor');
+  const { backing } = memory;
+  memory.close();
+  if (backing === 'private-mount') return ready('in a private mount');
   const path = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
   const setting = /\[(\w+)\]/.exec(readOrEmpty(path))?.[1] ?? 'unknown';
   if (['always', 'within_size', 'advise', 'force'].includes(setting))
     return ready(`for memory files: ${setting}`);
-  return remark(`for memory files: ${setting}`, `Unsealing is faster with them: echo advise > ${path}.`);
+  return remark(
+    `no private mount (needs CAP_SYS_ADMIN); for memory files: ${setting}`,
+    `Unsealing is several times faster with them: run the agent with that right, or echo advise > ${path}.`,
+  );
 }
 
 function examineSeccomp(): Omit<Finding, 'what'> {

@@ -1,6 +1,6 @@
 /**
  * The store of model keys: wrapped by a custody, by manifest digest, put once (KC-9). Until there is a manifest a key
- * stands under its commitment instead, which is of the same form (KC-19).
+ * stands under its commitment instead, which is of the same form (KC-11).
  */
 
 import { open } from 'node:fs/promises';
