@@ -1,0 +1,95 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, it } from 'vitest';
+
+import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import { readReferenceValues } from '../../../attestation/sev-snp/documents.ts';
+import type { MinimumTcbSet, ProcessorMinimum } from '../../../attestation/sev-snp/documents.ts';
+import { firmwareText, isFirmwareBelow, mergeMinima } from '../../../attestation/sev-snp/minimum-tcb.ts';
+import { refusalCode } from '../../support/refusal-code.ts';
+
+const folder = join(import.meta.dirname, '../../../policies/reference-values/sev-snp');
+
+const published = readdirSync(folder)
+  .filter((name) => name.endsWith('.json'))
+  .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as JsonValue);
+
+function sets(): readonly MinimumTcbSet[] {
+  return published.map(readReferenceValues).filter((reference) => reference.kind === 'minimum-tcb');
+}
+
+const PROCESSORS = ['19-01-01', '19-01-02', '19-11-01', '19-11-02', '19-a0-02', '1a-02-01', '1a-11-00'];
+
+describe('published minimum TCBs', () => {
+  it('SN-53: are read, have the name of their file and a minimum for every processor', () => {
+    expect(sets().map(({ name }) => name)).toEqual(['amd-2025-02', 'amd-2026-02']);
+    for (const { name } of sets()) {
+      const minima = mergeMinima(sets(), [name]);
+      expect([...minima.keys()]).toEqual(expect.arrayContaining([...PROCESSORS, 'Milan', 'Genoa', 'Turin']));
+    }
+  });
+
+  it('SN-53: demand what the bulletins say', () => {
+    const level = (name: string, processor: string) => mergeMinima(sets(), [name]).get(processor)?.tcb.snp;
+    expect(level('amd-2025-02', '19-01-01')).toBe(0x18);
+    expect(level('amd-2025-02', '19-a0-02')).toBe(0x17);
+    expect(level('amd-2025-02', '1a-02-01')).toBe(0);
+    expect(level('amd-2026-02', '19-01-01')).toBe(0x1b);
+    expect(level('amd-2026-02', '19-11-01')).toBe(0x1b);
+    expect(level('amd-2026-02', '1a-02-01')).toBe(4);
+  });
+
+  it('SN-53: the later set is nowhere weaker', () => {
+    const [earlier, later] = [mergeMinima(sets(), ['amd-2025-02']), mergeMinima(sets(), ['amd-2026-02'])];
+    for (const [processor, minimum] of earlier) {
+      const both = mergeMinima(sets(), ['amd-2026-02'], [minimum]).get(processor);
+      expect([processor, both]).toEqual([processor, later.get(processor)]);
+    }
+  });
+});
+
+describe('merging minima', () => {
+  const minimum = (
+    snp: number,
+    microcode: number,
+    firmware: ProcessorMinimum['firmware'],
+  ): ProcessorMinimum => ({
+    processor: '19-01-01',
+    tcb: { fmc: undefined, bootLoader: 0, tee: 0, snp, microcode },
+    firmware,
+  });
+
+  it('SN-54: takes the highest of each component', () => {
+    const left = minimum(5, 1, { major: 1, minor: 55, build: 9 });
+    const right = minimum(3, 9, { major: 1, minor: 51, build: 40 });
+    for (const order of [
+      [left, right],
+      [right, left],
+    ]) {
+      const merged = mergeMinima([], [], order).get('19-01-01');
+      expect(merged).toEqual(minimum(5, 9, { major: 1, minor: 55, build: 9 }));
+    }
+  });
+
+  it('SN-54: refuses a name that is not there or there twice', () => {
+    const [first] = sets();
+    const code = (known: readonly MinimumTcbSet[]) => refusalCode(() => mergeMinima(known, [first!.name]));
+    expect(code([first!])).toBe('accepted');
+    expect(code([])).toBe('snp-minimum-set-unknown');
+    expect(code([first!, first!])).toBe('snp-minimum-set-unknown');
+  });
+
+  it('SN-54: compares firmware as major, minor, build', () => {
+    const version = (text: string) => {
+      const [major = 0, minor = 0, build = 0] = text.split('.').map(Number);
+      return { major, minor, build };
+    };
+    const below = (left: string, right: string) => isFirmwareBelow(version(left), version(right));
+    expect(below('1.55.9', '1.55.10')).toBe(true);
+    expect(below('1.56.0', '1.55.99')).toBe(false);
+    expect(below('0.99.99', '1.0.0')).toBe(true);
+    expect(below('1.55.9', '1.55.9')).toBe(false);
+    expect(firmwareText(version('1.55.9'))).toBe('1.55.9');
+  });
+});
