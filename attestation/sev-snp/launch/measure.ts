@@ -17,6 +17,7 @@ import {
   PAGE_BYTES,
 } from './page-info.ts';
 import { applicationVcpuPage, bootVcpuPage } from './vmsa.ts';
+import type { VcpuState } from './vmsa.ts';
 
 export const launchRefusals = defineRefusals('usage', {
   'launch-parameter': {
@@ -43,17 +44,21 @@ export interface LaunchFirmware extends Omit<OvmfImage, 'bytes' | 'address'> {
   readonly digest: Uint8Array;
 }
 
-/** Everything that decides the measurement of a guest. */
-export interface Launch {
+/** What a guest is started with, besides what it runs. */
+export interface LaunchParameters {
   readonly hypervisor: Hypervisor;
-  readonly firmware: LaunchFirmware;
-  /** Null when the guest's disk or the firmware itself holds the kernel; then it is not part of the measurement. */
-  readonly kernel: KernelHashes | null;
   readonly vcpus: number;
   /** EAX of CPUID leaf 1 of the vCPU model; null for hypervisors that show none at the start. */
   readonly vcpuSignature: number | null;
   /** SEV_FEATURES. */
   readonly guestFeatures: bigint;
+}
+
+/** Everything that decides the measurement of a guest. */
+export interface Launch extends LaunchParameters {
+  readonly firmware: LaunchFirmware;
+  /** Null when the guest's disk or the firmware itself holds the kernel; then it is not part of the measurement. */
+  readonly kernel: KernelHashes | null;
 }
 
 /** Measures the image itself, by far the longest part. */
@@ -67,9 +72,9 @@ export function measureFirmware({ bytes, address, ...firmware }: OvmfImage): Lau
  * @throws RefusalError `launch-parameter`, `launch-kernel-unmeasured`
  */
 export function measureLaunch(launch: Launch): Uint8Array {
-  const rdx = checkLaunch(launch);
-  const { firmware, hypervisor, guestFeatures, vcpus } = launch;
-  const state = { registers: hypervisor.registers, rdx, guestFeatures };
+  const state = vcpuStateOf(launch);
+  checkKernel(launch);
+  const { firmware, vcpus } = launch;
   const digest = extendWithSections(firmware.digest, launch);
   const booted = extendWithVmsa(digest, bootVcpuPage(state), 1);
   return extendWithVmsa(booted, applicationVcpuPage(firmware.resetAddress, state), vcpus - 1);
@@ -97,24 +102,33 @@ function refuse(field: string, expected: string, found: string): never {
   throw launchRefusals.error('launch-parameter', { field, expected, found });
 }
 
-/** @returns RDX at the start of each vCPU */
-function checkLaunch({ hypervisor, firmware, kernel, vcpus, vcpuSignature, guestFeatures }: Launch): number {
-  const { bootsKernels, name, registers } = hypervisor;
+function checkKernel({ hypervisor, firmware, kernel }: Launch): void {
+  if (kernel === null) return;
+  if (!hypervisor.bootsKernels)
+    refuse('kernel', `none with ${hypervisor.name}, which boots from a disk`, 'one');
+  if (firmware.kernelHashesAddress !== null) return;
+  throw launchRefusals.error('launch-kernel-unmeasured', {
+    field: 'kernel',
+    expected: 'a firmware with a section for the hashes of a kernel',
+    found: 'a firmware without one',
+  });
+}
+
+/** How every vCPU starts. @throws RefusalError `launch-parameter` */
+export function vcpuStateOf({
+  hypervisor,
+  vcpus,
+  vcpuSignature,
+  guestFeatures,
+}: LaunchParameters): VcpuState {
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
     refuse('vcpus', `1 to ${MAX_VCPUS}`, String(vcpus));
   }
   if ((guestFeatures & ~KNOWN_FEATURES) !== 0n || (guestFeatures & SNP_ACTIVE) === 0n) {
     refuse('guestFeatures', `bit 0 and others of ${hex(KNOWN_FEATURES)}`, hex(guestFeatures));
   }
-  if (kernel !== null && !bootsKernels) refuse('kernel', `none with ${name}, which boots from a disk`, 'one');
-  if (kernel !== null && firmware.kernelHashesAddress === null) {
-    throw launchRefusals.error('launch-kernel-unmeasured', {
-      field: 'kernel',
-      expected: 'a firmware with a section for the hashes of a kernel',
-      found: 'a firmware without one',
-    });
-  }
-  return checkSignature(name, registers.rdx, vcpuSignature);
+  const { name, registers } = hypervisor;
+  return { registers, rdx: checkSignature(name, registers.rdx, vcpuSignature), guestFeatures };
 }
 
 function checkSignature(hypervisor: string, rdx: number | null, signature: number | null): number {

@@ -33,7 +33,7 @@ export const ovmfRefusals = defineRefusals('malformed', {
 /** Firmware ends here, whatever its size. */
 const FIRMWARE_END = 0x1_0000_0000;
 /** More than any hypervisor here maps for firmware. */
-const MAX_IMAGE_BYTES = 16 * 1024 * 1024;
+export const MAX_IMAGE_BYTES = 16 * 1024 * 1024;
 /** Bounds the work: the sections of all known images together are below 1 MiB. */
 const MAX_SECTION_BYTES = 16 * 1024 * 1024;
 const MAX_SECTIONS = 64;

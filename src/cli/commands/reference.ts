@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 
-import { readReferenceValues } from '../../../attestation/tpm/documents.ts';
 import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
 import { Tpm } from '../../agent/tpm/tpm.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
@@ -8,6 +7,9 @@ import { systemClock } from '../../platform/clock.ts';
 import { displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
 import { usageRefusals } from '../failure.ts';
 import { passphraseOption, print, profileOption, signersOption, statementOption } from '../options.ts';
+import { checkReferenceDocument } from '../reference-documents.ts';
+import { registerIdBlock } from '../reference-id-block.ts';
+import { registerSevSnp } from '../reference-sev-snp.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 const MAX_REFERENCE_BYTES = 48 * 1024;
@@ -56,7 +58,7 @@ interface PublishOptions extends SigningOptions {
   readonly epoch: number;
 }
 
-/** `weightgate reference record|publish`: what a good machine measures. */
+/** `weightgate reference record|sev-snp|id-block|publish`: what a good machine measures. */
 export function registerReference(program: Command): void {
   const reference = program
     .command('reference')
@@ -76,6 +78,9 @@ export function registerReference(program: Command): void {
     .requiredOption('--out <file>', 'new file for the reference document')
     .action(recordReference);
 
+  registerSevSnp(reference);
+  registerIdBlock(reference);
+
   reference
     .command('publish <file>')
     .description('put reference values in force; needs the quorum')
@@ -87,10 +92,9 @@ export function registerReference(program: Command): void {
     .addOption(passphraseOption())
     .action(async (file: string, options: PublishOptions) => {
       const values = await readCanonicalFile(file, MAX_REFERENCE_BYTES);
-      // Whatever is in force is what every machine is compared with: a document that cannot be read stops them all.
-      readReferenceValues(values);
+      const deviceClass = checkReferenceDocument(values);
       await submitStatement(options, 'reference-values/v1', () => ({
-        deviceClass: 'tpm',
+        deviceClass,
         name: options.name,
         epoch: options.epoch,
         values,

@@ -1,0 +1,35 @@
+/** Reference documents of all device classes, by the class that each names. */
+
+import { excerpt } from '../../attestation/core/bytes.ts';
+import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { shapeRefusals } from '../../attestation/core/json-shape.ts';
+import { readReferenceValues as readSevSnpValues } from '../../attestation/sev-snp/documents.ts';
+import { readReferenceValues as readTpmValues } from '../../attestation/tpm/documents.ts';
+
+const READERS = new Map<string, (values: JsonValue) => unknown>([
+  ['tpm', readTpmValues],
+  ['sev-snp', readSevSnpValues],
+]);
+
+/**
+ * Checks a document with the reader of its class. Whatever is in force is what every machine is compared with: a
+ * document that cannot be read stops them all.
+ *
+ * @returns the device class
+ * @throws RefusalError `shape-*` and what the class refuses
+ */
+export function checkReferenceDocument(values: JsonValue): string {
+  const named =
+    typeof values === 'object' && values !== null && 'class' in values ? values['class'] : undefined;
+  const deviceClass = typeof named === 'string' ? named : '';
+  const read = READERS.get(deviceClass);
+  if (read === undefined) {
+    throw shapeRefusals.error('shape-member', {
+      field: 'referenceValues.class',
+      expected: `one of ${[...READERS.keys()].join(', ')}`,
+      found: deviceClass === '' ? 'none' : excerpt(deviceClass),
+    });
+  }
+  read(values);
+  return deviceClass;
+}
