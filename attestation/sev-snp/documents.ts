@@ -31,7 +31,8 @@ export const documentRefusals = defineRefusals('malformed', {
 
 const lineShape = textShape({ pattern: /^[\x20-\x7e]{1,200}$/ });
 const nameShape = textShape({ pattern: /^[a-z0-9][a-z0-9.-]{0,63}$/ });
-const dateShape = textShape({ pattern: /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/ });
+/** A day, or a month where the day is not known. */
+const dateShape = textShape({ pattern: /^[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?$/ });
 const byteShape = integerShape({ min: 0, max: 255 });
 const u32Shape = integerShape({ min: 0, max: 0xffffffff });
 const secondsShape = integerShape({ min: 0, max: 2 ** 40 });
