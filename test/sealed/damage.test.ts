@@ -13,6 +13,8 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import fc from 'fast-check';
+import { nativeChunks } from '../../native/chunks/chunks.ts';
 import { KeyMemory } from '../../native/memory/key-memory.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import { openManifest } from '../../src/sealed/manifest.ts';
@@ -67,9 +69,24 @@ function flip(path: string, at: number): void {
   writeFileSync(path, bytes);
 }
 
+/** By both ways, which have to agree on what is wrong and where. */
 async function openAndUnseal(folder: string): Promise<void> {
   const bundle = await SealedBundle.open(folder, TRUST);
-  (await unseal(bundle, modelKey)).close();
+  const errors: unknown[] = [];
+  for (const portable of [true, false]) {
+    try {
+      const unsealed = await unseal(bundle, modelKey, { portable });
+      expect(unsealed.way).toBe(portable || nativeChunks() === undefined ? 'portable' : 'native');
+      unsealed.close();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length === 0) return;
+  expect(errors.map((error) => isRefusal(error) && error.refusal)).toEqual(
+    [errors[0], errors[0]].map((error) => isRefusal(error) && error.refusal),
+  );
+  throw errors[0];
 }
 
 async function verifyWithoutKey(folder: string): Promise<void> {
@@ -136,6 +153,37 @@ describe('a flipped bit', () => {
       unlocked.close();
     },
   );
+});
+
+describe('any single bit', () => {
+  it('SW-8, SW-13, SW-14: of any file of a bundle is refused when it is flipped', async () => {
+    const small = new Map([
+      ['a.bin', deterministicBytes(CHUNK + 5, 'a')],
+      ['b.bin', deterministicBytes(300, 'b')],
+    ]);
+    const folder = writeFolder(sealBySpecification(specificationInput(small)));
+    const paths = ['a.bin', 'b.bin', TAGS, MANIFEST];
+    const place = fc.record({
+      path: fc.constantFrom(...paths),
+      part: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      bit: fc.nat(7),
+    });
+    await fc.assert(
+      fc.asyncProperty(place, async ({ path, part, bit }) => {
+        const bytes = readFileSync(join(folder, path));
+        const at = Math.floor(part * bytes.length);
+        const original = bytes[at] ?? 0;
+        bytes[at] = original ^ (1 << bit);
+        writeFileSync(join(folder, path), bytes);
+        const code = await refusalCodeAsync(() => openAndUnseal(folder));
+        bytes[at] = original;
+        writeFileSync(join(folder, path), bytes);
+        expect(code, `${path} byte ${at} bit ${bit}`).not.toBe('accepted');
+      }),
+      { numRuns: 60 },
+    );
+    await openAndUnseal(folder);
+  }, 120_000);
 });
 
 describe('parts that are exchanged', () => {

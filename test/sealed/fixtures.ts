@@ -1,15 +1,16 @@
 /** Folders, keys and signers for the tests of sealed bundles. */
 
-import { createHash, createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { afterAll } from 'vitest';
 
-import { KeyMemory } from '../../native/memory/key-memory.ts';
-import type { Ed25519Signer } from '../../src/platform/ed25519.ts';
+import { MODEL, MODEL_KEY, privateKey, publicKey, SALT } from './fixed-key.ts';
 import type { Files, SealInput } from './second-implementation.ts';
+
+export * from './fixed-key.ts';
 
 /** Bytes that a seed decides, different at every place: a chunk out of place never looks like the right one. */
 export function deterministicBytes(length: number, seed: string): Uint8Array {
@@ -24,34 +25,8 @@ export function deterministicBytes(length: number, seed: string): Uint8Array {
   return bytes;
 }
 
-export function countingBytes(first: number): Uint8Array {
-  return Uint8Array.from({ length: 32 }, (_, i) => first + i);
-}
-
-/** The keys of the worked example of the specification. */
-export const MODEL_KEY = countingBytes(0x00);
-export const SALT = countingBytes(0x20);
-export const MODEL = { name: 'example', version: '1', variant: 'base' };
-export const privateKey: KeyObject = createPrivateKey({
-  key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), countingBytes(0x40)]),
-  format: 'der',
-  type: 'pkcs8',
-});
-export const publicKey = createPublicKey(privateKey);
-
-export const signer: Ed25519Signer = {
-  publicKey: Uint8Array.from(publicKey.export({ format: 'der', type: 'spki' }).subarray(-32)),
-  sign: (message) => Promise.resolve(new Uint8Array(sign(null, message, privateKey))),
-};
-export const TRUST = { signers: { publicKeys: [signer.publicKey], threshold: 1 } };
-
 export function specificationInput(files: Files): SealInput {
   return { files, modelKey: MODEL_KEY, salt: SALT, model: MODEL, privateKey, publicKey };
-}
-
-/** A new memory with the model key; the caller closes it. */
-export function modelKeyMemory(): KeyMemory {
-  return KeyMemory.take(Uint8Array.from(MODEL_KEY));
 }
 
 const folders: string[] = [];
