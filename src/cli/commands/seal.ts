@@ -88,7 +88,11 @@ async function sealAndStore(
   } finally {
     const left = existsSync(`${target}.sealing`);
     if (commitment !== undefined && !left) modelKeys.discard(commitment);
-    if (left) remark(`unfinished: run the same command again to go on, or remove ${target}.partial and .sealing`);
+    if (left) {
+      remark(
+        `unfinished: run the same command again to go on, or remove ${target}.partial and ${target}.sealing`,
+      );
+    }
   }
 }
 
