@@ -94,8 +94,9 @@ export async function verifySevSnpReport(
     : await judge((checks) => judgeReport(question, checks, expectedReportData));
 }
 
-async function judgeReport(
-  question: ReportQuestion,
+/** One report as a part of a larger verification. The claims are worth what the checklist says in the end. */
+export async function judgeReport(
+  question: Omit<ReportQuestion, 'expectedReportData'>,
   checks: Checklist,
   expectedReportData: Uint8Array | undefined,
 ): Promise<SevSnpReportClaims> {
