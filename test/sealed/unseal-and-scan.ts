@@ -63,7 +63,7 @@ function readSome(memory: number, block: Buffer, length: number, at: number): nu
   }
 }
 
-const [folder = '', digest = '', invertedKeyHex = '', invertedMarkerHex = ''] = process.argv.slice(2);
+const [folder = '', digest = '', invertedKeyHex = '', invertedMarkerHex = '', way] = process.argv.slice(2);
 const patterns = [Buffer.from(invertedMarkerHex, 'hex'), Buffer.from(invertedKeyHex, 'hex')];
 
 const key = offHeapBytes(patterns[1]?.length ?? 0);
@@ -76,11 +76,17 @@ let peak = before;
 const onProgress = (): void => {
   peak = Math.max(peak, privateBytes());
 };
-const unsealed = await unseal(bundle, modelKey, { threads: 2, onProgress });
+const unsealed = await unseal(bundle, modelKey, { threads: 2, onProgress, portable: way === 'portable' });
 const whileOpen = countInMemory(patterns);
 unsealed.close();
 modelKey.close();
 const [marker, keys] = countInMemory(patterns);
 process.stdout.write(
-  JSON.stringify({ markerWhileOpen: whileOpen[0], marker, keys, overheadBytes: peak - before }),
+  JSON.stringify({
+    way: unsealed.way,
+    markerWhileOpen: whileOpen[0],
+    marker,
+    keys,
+    overheadBytes: peak - before,
+  }),
 );
