@@ -102,6 +102,25 @@ describe('an image', () => {
     expect(codeOf(options)).toBe(code);
   });
 
+  /** Of the whole table and of the entry at its end: how far before the end of an image their sizes stand. */
+  const TABLE_SIZE = 50;
+  const LAST_ENTRY_SIZE = 68;
+  it.each<[string, number, (size: number) => number]>([
+    ['a table that is shorter than its last entry', TABLE_SIZE, () => 17],
+    ['a table that is longer than the image', TABLE_SIZE, () => 8161],
+    ['a table with bytes before its first entry', TABLE_SIZE, (size) => size + 17],
+    ['a table that cuts its first entry', TABLE_SIZE, (size) => size - 1],
+    ['an entry of no size', LAST_ENTRY_SIZE, () => 0],
+    ['an entry that is shorter than its head', LAST_ENTRY_SIZE, () => 17],
+    ['an entry that is longer than the table', LAST_ENTRY_SIZE, () => 1000],
+  ])('LM-2: %s is refused', (_what, fromEnd, edit) => {
+    const image = ovmfImage();
+    const view = new DataView(image.buffer);
+    const at = image.length - fromEnd;
+    view.setUint16(at, edit(view.getUint16(at, true)), true);
+    expect(refusalCode(() => readOvmf(image))).toBe('ovmf-table');
+  });
+
   const memory: ImageSection = { address: 0x80_0000, size: 0x2000, type: 1 };
   it.each<[string, readonly ImageSection[]]>([
     ['an address inside a page', [{ ...memory, address: 0x80_0800 }]],
