@@ -3,12 +3,11 @@
  * are passed over; only the alignment is used.
  */
 
-import { equalBytes, fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
-import { decode, littleEndian } from '../../attestation/core/layout.ts';
+import { equalBytes, toUtf8 } from '../../attestation/core/bytes.ts';
+import { HeaderCursor, WINDOW_BYTES } from './gguf-cursor.ts';
 import { checkCoverage, refuseWeights, type ReadRange, type TensorEntry } from './tensors.ts';
 
 /** SW-25. */
-const MAX_HEADER_BYTES = 64 * 1024 * 1024;
 const MAX_TENSORS = 65_536;
 const MAX_METADATA = 65_536;
 
@@ -17,11 +16,12 @@ const MAX_KEY_BYTES = 65_535;
 const MAX_TENSOR_NAME_BYTES = 64;
 const MAX_DIMENSIONS = 4;
 const DEFAULT_ALIGNMENT = 32;
+const MIN_ALIGNMENT = 8;
 const MAX_ALIGNMENT = 65_536;
-const WINDOW_BYTES = 256 * 1024;
 
 /** Types of metadata values. */
 const UINT32 = 4;
+const BOOL = 7;
 const STRING = 8;
 const ARRAY = 9;
 /** Bytes of the values of fixed size, by type. */
@@ -33,7 +33,7 @@ const VALUE_BYTES = new Map([
   [UINT32, 4],
   [5, 4],
   [6, 4],
-  [7, 1],
+  [BOOL, 1],
   [10, 8],
   [11, 8],
   [12, 8],
@@ -73,75 +73,10 @@ const ELEMENT_TYPES: ReadonlyMap<number, readonly [string, number, number]> = ne
   [34, ['TQ1_0', 256, 54]],
   [35, ['TQ2_0', 256, 66]],
   [39, ['MXFP4', 32, 17]],
+  [40, ['NVFP4', 64, 36]],
+  [41, ['Q1_0', 128, 18]],
+  [42, ['Q2_0', 64, 18]],
 ]);
-
-/** A position in the header, with a window of the file around it. All numbers in it come from the file. */
-class HeaderCursor {
-  readonly path: string;
-  readonly #read: ReadRange;
-  readonly #limit: number;
-  readonly #isWholeFile: boolean;
-  #window: Uint8Array = new Uint8Array();
-  #windowStart = 0;
-  #position = 0;
-
-  constructor(path: string, fileBytes: number, read: ReadRange) {
-    this.path = path;
-    this.#read = read;
-    this.#limit = Math.min(fileBytes, MAX_HEADER_BYTES);
-    this.#isWholeFile = fileBytes <= MAX_HEADER_BYTES;
-  }
-
-  get position(): number {
-    return this.#position;
-  }
-
-  skip(length: number): void {
-    if (this.#position + length > this.#limit) {
-      const code = this.#isWholeFile ? 'weights-header-malformed' : 'weights-header-too-large';
-      refuseWeights(
-        code,
-        this.path,
-        `a header within ${this.#limit} bytes`,
-        `${length} bytes at ${this.#position}`,
-      );
-    }
-    this.#position += length;
-  }
-
-  async take(length: number): Promise<Uint8Array> {
-    const start = this.#position;
-    this.skip(length);
-    if (start < this.#windowStart || this.#position > this.#windowStart + this.#window.length) {
-      this.#windowStart = start;
-      this.#window = await this.#read(start, Math.min(Math.max(length, WINDOW_BYTES), this.#limit - start));
-    }
-    return this.#window.subarray(start - this.#windowStart, this.#position - this.#windowStart);
-  }
-
-  async u32(): Promise<number> {
-    return decode(littleEndian.u32(), await this.take(4), this.path);
-  }
-
-  async u64(): Promise<number> {
-    const value = decode(littleEndian.u64(), await this.take(8), this.path);
-    if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
-    return refuseWeights('weights-header-malformed', this.path, 'a number below 2^53', value.toString());
-  }
-
-  async text(maxBytes: number): Promise<string> {
-    const length = await this.u64();
-    if (length > maxBytes) {
-      refuseWeights(
-        'weights-header-malformed',
-        this.path,
-        `a name of at most ${maxBytes} bytes`,
-        `${length}`,
-      );
-    }
-    return fromUtf8(await this.take(length), this.path);
-  }
-}
 
 /**
  * Reads the header and checks that its tensors are the whole rest of the file.
@@ -206,28 +141,41 @@ function refuseSecond(cursor: HeaderCursor, names: Set<string>, name: string): v
 async function readAlignment(cursor: HeaderCursor, type: number): Promise<number> {
   const alignment = type === UINT32 ? await cursor.u32() : 0;
   const isPowerOfTwo = alignment > 0 && (alignment & (alignment - 1)) === 0;
-  if (isPowerOfTwo && alignment <= MAX_ALIGNMENT) return alignment;
+  if (isPowerOfTwo && alignment >= MIN_ALIGNMENT && alignment <= MAX_ALIGNMENT) return alignment;
   return refuseWeights(
     'weights-header-malformed',
     `${cursor.path}:general.alignment`,
-    `a power of two of at most ${MAX_ALIGNMENT}`,
+    `a power of two from ${MIN_ALIGNMENT} to ${MAX_ALIGNMENT}`,
     `${alignment}`,
   );
 }
 
 async function passValue(cursor: HeaderCursor, type: number): Promise<void> {
-  cursor.skip(type === STRING ? await cursor.u64() : fixedValueBytes(cursor, type));
+  if (type === STRING) cursor.skip(await cursor.u64());
+  else await passFixed(cursor, type, 1);
 }
 
 /** Arrays of arrays are allowed by the format and written by nobody; readers differ on them. */
 async function passArray(cursor: HeaderCursor): Promise<void> {
   const type = await cursor.u32();
   const length = await cursor.u64();
-  if (type !== STRING) {
-    cursor.skip(length * fixedValueBytes(cursor, type));
+  if (type === STRING) await cursor.skipStrings(length);
+  else await passFixed(cursor, type, length);
+}
+
+/** The format calls a truth value other than 0 and 1 invalid, and readers differ on it. */
+async function passFixed(cursor: HeaderCursor, type: number, count: number): Promise<void> {
+  const bytes = count * fixedValueBytes(cursor, type);
+  cursor.require(bytes);
+  if (type !== BOOL) {
+    cursor.skip(bytes);
     return;
   }
-  for (let i = 0; i < length; i += 1) cursor.skip(await cursor.u64());
+  for (let left = bytes; left > 0; left -= Math.min(left, WINDOW_BYTES)) {
+    const values = await cursor.take(Math.min(left, WINDOW_BYTES));
+    if (values.every((value) => value <= 1)) continue;
+    refuseWeights('weights-header-malformed', cursor.path, 'truth values of 0 or 1', 'another byte');
+  }
 }
 
 function fixedValueBytes(cursor: HeaderCursor, type: number): number {

@@ -8,12 +8,15 @@ import { z } from 'zod';
 import { fromUtf8 } from '../../attestation/core/bytes.ts';
 import { decode, littleEndian } from '../../attestation/core/layout.ts';
 import { readShape } from '../platform/shape.ts';
+import { parseForeignJson, type ForeignJsonProblem } from './foreign-json.ts';
 import { checkCoverage, refuseWeights, type ReadRange, type TensorEntry } from './tensors.ts';
 
 /** SW-25. */
 const MAX_HEADER_BYTES = 16 * 1024 * 1024;
 const LENGTH_BYTES = 8;
 const METADATA = '__metadata__';
+/** The header, a tensor, its shape. */
+const HEADER_DEPTH = 3;
 
 /** Bits of one element. */
 const ELEMENT_BITS: Readonly<Record<string, number>> = {
@@ -26,6 +29,8 @@ const ELEMENT_BITS: Readonly<Record<string, number>> = {
   F8_E5M2: 8,
   F8_E4M3: 8,
   F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
   I16: 16,
   U16: 16,
   F16: 16,
@@ -75,8 +80,7 @@ export async function readSafetensors(
 }
 
 function parseHeader(path: string, text: string, dataStart: number): readonly TensorEntry[] {
-  const header = parseObject(path, text);
-  const tensors = Object.entries(header).flatMap(([name, value]) => {
+  return Object.entries(parseObject(path, text)).flatMap(([name, value]) => {
     const field = `${path}:${name}`;
     if (name === METADATA) {
       readShape(metadataSchema, value, field);
@@ -84,8 +88,6 @@ function parseHeader(path: string, text: string, dataStart: number): readonly Te
     }
     return [tensorEntry(name, field, readShape(tensorSchema, value, field), dataStart)];
   });
-  refuseDuplicates(path, header, text);
-  return tensors;
 }
 
 function tensorEntry(
@@ -111,34 +113,23 @@ function tensorBytes(field: string, dtype: string, shape: readonly number[]): nu
 }
 
 /** The format asks for `{` at the very start and allows spaces alone after the object. */
-function parseObject(path: string, text: string): Readonly<Record<string, object>> {
+function parseObject(path: string, text: string): object {
   if (!text.startsWith('{') || !/^\} *$/.test(text.slice(text.lastIndexOf('}')))) {
     refuseWeights('weights-header-malformed', path, 'an object, then only spaces', 'something else');
   }
-  return parseJson(path, text);
+  const parsed = parseForeignJson(text, HEADER_DEPTH);
+  if (parsed.problem !== undefined) return refuseHeader(path, parsed.problem);
+  if (parsed.hasPlainNumbers) return parsed.value as object;
+  return refuseWeights('weights-header-malformed', path, 'numbers as digits alone', 'another spelling');
 }
 
-function parseJson(path: string, text: string): Readonly<Record<string, object>> {
-  try {
-    return JSON.parse(text) as Readonly<Record<string, object>>;
-  } catch {
-    return refuseWeights('weights-header-malformed', path, 'JSON', 'text that does not parse');
+function refuseHeader(path: string, problem: ForeignJsonProblem): never {
+  switch (problem) {
+    case 'duplicate-member':
+      return refuseWeights('weights-duplicate-name', path, 'every name once', 'a name a second time');
+    case 'too-deep':
+      return refuseWeights('weights-header-malformed', path, `at most ${HEADER_DEPTH} levels`, 'more');
+    case 'not-json':
+      return refuseWeights('weights-header-malformed', path, 'JSON', 'text that does not parse');
   }
-}
-
-/** JSON.parse keeps the last of two members of one name, so that fewer are left than were written. */
-function refuseDuplicates(path: string, header: Readonly<Record<string, object>>, text: string): void {
-  const kept = Object.values(header).reduce((sum, value) => sum + 1 + Object.keys(value).length, 0);
-  const written = countWrittenMembers(text);
-  if (kept === written) return;
-  refuseWeights('weights-duplicate-name', path, `${written} distinct members`, `${kept}`);
-}
-
-/** In a text that is JSON, a string before a colon is the name of a member and nothing else is. */
-function countWrittenMembers(text: string): number {
-  let count = 0;
-  for (const match of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g)) {
-    if (match[1] !== undefined) count += 1;
-  }
-  return count;
 }

@@ -53,6 +53,40 @@ async function expectMutationsRefusedOrRead(reader: Reader, good: Uint8Array): P
   );
 }
 
+/** Replaces fields of four and eight bytes by numbers at the edges of what they can hold. */
+async function expectEdgesRefusedOrRead(reader: Reader, good: Uint8Array): Promise<void> {
+  const edges = [
+    0n,
+    1n,
+    31n,
+    2n ** 16n,
+    2n ** 31n,
+    2n ** 32n - 1n,
+    2n ** 53n - 1n,
+    2n ** 53n,
+    2n ** 63n,
+    2n ** 64n - 1n,
+  ];
+  const width = fc.constantFrom(4, 8);
+  const place = fc.nat({ max: good.length - 8 });
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...edges), width, place, async (edge, bytes, at) => {
+      const bad = Buffer.from(good);
+      if (bytes === 8) bad.writeBigUInt64LE(edge, at);
+      else bad.writeUInt32LE(Number(edge & 0xffffffffn), at);
+      let asked = 0;
+      const counting = (offset: number, length: number): Promise<Uint8Array> => {
+        asked += length;
+        return readFrom(bad)(offset, length);
+      };
+      const found = await refusalCodeAsync(() => reader('model', bad.length, counting));
+      expect(found).toMatch(/^(?:accepted|weights-|shape-|utf8-)/);
+      expect(asked).toBeLessThanOrEqual(4 * bad.length);
+    }),
+    { numRuns: 1000 },
+  );
+}
+
 describe('safetensors', () => {
   const entry = (begin: number, end: number): object => ({
     dtype: 'F32',
@@ -65,6 +99,9 @@ describe('safetensors', () => {
     return Buffer.concat([u64(text.length), text, Buffer.alloc(dataBytes)]);
   }
 
+  const numbers = (begin: string, end: string): string =>
+    `{"a":{"dtype":"F32","shape":[1],"data_offsets":[${begin},${end}]}}`;
+
   const good = file({ __metadata__: { format: 'pt' }, a: entry(0, 8), b: entry(8, 12) }, 12);
 
   it('SW-24: lists the tensors of a sound file', async () => {
@@ -75,6 +112,8 @@ describe('safetensors', () => {
     ]);
     expect(tensors[0]?.offset).toBe(good.length - 12);
     expect(await code(readSafetensors, file('{}   ', 0))).toBe('accepted');
+    const oddNames = { '-1.5E+3': entry(0, 4), 'a"}:{[\\': entry(4, 8), 'é 1e5': entry(8, 12) };
+    expect(await code(readSafetensors, file(oddNames, 12))).toBe('accepted');
     const packed = { dtype: 'F4', shape: [3, 2], data_offsets: [0, 3] };
     expect(await code(readSafetensors, file({ packed, none: entry(3, 3) }, 3))).toBe('accepted');
   });
@@ -98,7 +137,16 @@ describe('safetensors', () => {
     ['text that is not JSON', 'weights-header-malformed', file('{a}', 0)],
     ['bytes that are not UTF-8', 'utf8-malformed', Buffer.concat([u64(3), Buffer.from([0x7b, 0xff, 0x7d])])],
     ['an unknown member', 'shape-mismatch', file({ a: { ...entry(0, 4), extra: 1 } }, 4)],
-    ['deep nesting', 'shape-mismatch', file(`{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`, 0)],
+    ['an object that is no tensor', 'shape-mismatch', file({ a: {} }, 0)],
+    ['deep nesting', 'weights-header-malformed', file(`{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`, 0)],
+    ['brackets alone', 'weights-header-malformed', file(`{${'['.repeat(2 ** 22)}`, 0)],
+    ['metadata that are no text', 'shape-mismatch', file({ __metadata__: { a: 1 } }, 0)],
+    ['an offset below zero', 'weights-header-malformed', file(numbers('-4', '4'), 4)],
+    ['an offset of minus zero', 'weights-header-malformed', file(numbers('-0', '4'), 4)],
+    ['an offset with a fraction', 'weights-header-malformed', file(numbers('0', '4.0'), 4)],
+    ['an offset with an exponent', 'weights-header-malformed', file(numbers('0', '4e0'), 4)],
+    ['an offset in capitals', 'weights-header-malformed', file(numbers('0', '4E0'), 4)],
+    ['an offset above 2^53', 'shape-mismatch', file(numbers('0', '9007199254740993'), 4)],
     [
       'an unknown type',
       'weights-tensor-malformed',
@@ -144,12 +192,13 @@ describe('safetensors', () => {
     ['a tensor beyond the file', 'weights-tensor-outside', file({ a: entry(0, 8) }, 4)],
     ['bytes after the last tensor', 'weights-trailing', file({ a: entry(0, 4) }, 5)],
   ];
-  it.each(damages)('SW-24, SW-25: %s is %s', async (_name, expected, bytes) => {
+  it.each(damages)('SW-24, SW-25, SW-50, SW-51: %s is %s', async (_name, expected, bytes) => {
     expect(await code(readSafetensors, bytes)).toBe(expected);
   });
 
   it('SW-24: mutated and cut files give refusals only', async () => {
     await expectMutationsRefusedOrRead(readSafetensors, good);
+    await expectEdgesRefusedOrRead(readSafetensors, good);
   });
 });
 
@@ -203,6 +252,73 @@ describe('GGUF', () => {
     expect(await code(readGguf, file({ version: 2 }))).toBe('accepted');
   });
 
+  // ggml.h `ggml_type` and ggml-common.h `block_*`: elements and bytes of a block.
+  const blocks: readonly [number, number, number][] = [
+    ...([
+      [0, 1, 4],
+      [1, 1, 2],
+      [2, 32, 18],
+      [3, 32, 20],
+      [6, 32, 22],
+      [7, 32, 24],
+      [8, 32, 34],
+    ] as const),
+    ...([
+      [9, 32, 36],
+      [10, 256, 84],
+      [11, 256, 110],
+      [12, 256, 144],
+      [13, 256, 176],
+      [14, 256, 210],
+    ] as const),
+    ...([
+      [15, 256, 292],
+      [16, 256, 66],
+      [17, 256, 74],
+      [18, 256, 98],
+      [19, 256, 50],
+      [20, 32, 18],
+    ] as const),
+    ...([
+      [21, 256, 110],
+      [22, 256, 82],
+      [23, 256, 136],
+      [24, 1, 1],
+      [25, 1, 2],
+      [26, 1, 4],
+      [27, 1, 8],
+    ] as const),
+    ...([
+      [28, 1, 8],
+      [29, 256, 56],
+      [30, 1, 2],
+      [34, 256, 54],
+      [35, 256, 66],
+      [39, 32, 17],
+      [40, 64, 36],
+    ] as const),
+    ...([
+      [41, 128, 18],
+      [42, 64, 18],
+    ] as const),
+  ];
+  it.each(blocks)('SW-51: type %i is of blocks of %i elements in %i bytes', async (type, elements, bytes) => {
+    const sound = file({ tensors: [tensor('a', [2 * elements, 3], type, 0)], data: 6 * bytes });
+    const [found] = await read(readGguf, sound);
+    expect(found?.bytes).toBe(6 * bytes);
+    const uneven = file({ tensors: [tensor('a', [elements + 1], type, 0)], data: 2 * bytes });
+    if (elements > 1) expect(await code(readGguf, uneven)).toBe('weights-tensor-malformed');
+  });
+
+  it('SW-51: no other type is known', async () => {
+    const known = new Set(blocks.map(([type]) => type));
+    for (let type = 0; type < 64; type += 1) {
+      if (known.has(type)) continue;
+      const unknown = file({ tensors: [tensor('a', [256], type, 0)], data: 2048 });
+      expect(await code(readGguf, unknown)).toBe('weights-tensor-malformed');
+    }
+  });
+
   const one = (shape: number[], type = 0): Buffer[] => [tensor('a', shape, type, 0)];
   const damages: readonly [string, string, Buffer][] = [
     ['no magic', 'weights-header-malformed', Buffer.from('GGML')],
@@ -238,6 +354,26 @@ describe('GGUF', () => {
       file({ metadata: [metadata('general.alignment', 4, u32(3))] }),
     ],
     [
+      'an alignment of four',
+      'weights-header-malformed',
+      file({ metadata: [metadata('general.alignment', 4, u32(4))] }),
+    ],
+    [
+      'a truth value of two',
+      'weights-header-malformed',
+      file({ metadata: [metadata('x', 7, Buffer.from([2]))] }),
+    ],
+    [
+      'a list with a truth value of two',
+      'weights-header-malformed',
+      file({ metadata: [metadata('x', 9, Buffer.concat([u32(7), u64(3), Buffer.from([0, 1, 2])]))] }),
+    ],
+    [
+      'more strings than there are bytes',
+      'weights-header-malformed',
+      file({ metadata: [metadata('x', 9, Buffer.concat([u32(8), u64(2n ** 40n)]))] }),
+    ],
+    [
       'an alignment of another type',
       'weights-header-malformed',
       file({ metadata: [metadata('general.alignment', 8, text('x'))] }),
@@ -270,8 +406,16 @@ describe('GGUF', () => {
     ['a tensor beyond the file', 'weights-tensor-outside', file({ tensors: one([8]), data: 31 })],
     ['bytes after the last tensor', 'weights-trailing', file({ tensors: one([8]), data: 33 })],
   ];
-  it.each(damages)('SW-24, SW-25: %s is %s', async (_name, expected, bytes) => {
+  it.each(damages)('SW-24, SW-25, SW-50, SW-51: %s is %s', async (_name, expected, bytes) => {
     expect(await code(readGguf, bytes)).toBe(expected);
+  });
+
+  it('SW-25: a vocabulary over many windows is passed, string by string', async () => {
+    const strings = Array.from({ length: 60_000 }, (_, i) => text(`token ${i}`));
+    const tokens = metadata('tokens', 9, Buffer.concat([u32(8), u64(strings.length), ...strings]));
+    const long = file({ metadata: [tokens], tensors: one([8]), data: 32 });
+    expect((await read(readGguf, long))[0]?.offset).toBe(long.length - 32);
+    expect(await code(readGguf, long.subarray(0, 600_000))).toBe('weights-header-malformed');
   });
 
   it('SW-25: metadata over the limit is refused without being read', async () => {
@@ -297,5 +441,6 @@ describe('GGUF', () => {
 
   it('SW-24: mutated and cut files give refusals only', async () => {
     await expectMutationsRefusedOrRead(readGguf, good);
+    await expectEdgesRefusedOrRead(readGguf, good);
   });
 });
