@@ -8,19 +8,26 @@ import { defineRefusals } from '../../attestation/core/refusal.ts';
 
 export const evidenceRefusals = defineRefusals('environment', {
   'evidence-device-missing': {
-    means: 'The server asks for evidence of a device that this machine does not have.',
-    hint: 'Run on a machine of a class that the release policy allows, or ask the owner which ones it does.',
+    means:
+      'The server asks for evidence of devices that this machine does not have, or that were not chosen.',
+    hint: 'Name the devices of one of the sets with --device, or run on a machine that has them.',
   },
 });
 
-/** What a challenge asks of one device (RP-13). */
-export const deviceRequestSchema = z.strictObject({
+const tpmRequestSchema = z.strictObject({
   class: z.literal('tpm'),
   bank: z.enum(['sha256', 'sha384']),
   pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
 });
 
+/** What a challenge asks of one device (RP-13). */
+export const deviceRequestSchema = z.discriminatedUnion('class', [
+  tpmRequestSchema,
+  z.strictObject({ class: z.literal('sev-snp') }),
+]);
+
 export type DeviceRequest = z.infer<typeof deviceRequestSchema>;
+export type TpmRequest = z.infer<typeof tpmRequestSchema>;
 
 /** A device of this machine that can sign for what it is. */
 export interface DeviceAttester {
@@ -32,28 +39,50 @@ export interface DeviceAttester {
   collect(request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue>;
 }
 
+/** What a challenge asks for: what of each device, and which of them together (RP-13). */
+export interface EvidenceRequest {
+  readonly devices: readonly DeviceRequest[];
+  readonly deviceSets: readonly (readonly string[])[];
+}
+
+interface Attestation {
+  readonly request: DeviceRequest;
+  readonly attester: DeviceAttester;
+}
+
 /**
- * The evidence bundle for one binding.
+ * The evidence bundle for one binding, of the first set of devices that this machine has.
  *
  * @throws RefusalError `evidence-device-missing`, and those of the devices
  */
 export async function collectEvidence(
-  requests: readonly DeviceRequest[],
+  asked: EvidenceRequest,
   attesters: readonly DeviceAttester[],
   binding: Uint8Array,
 ): Promise<JsonValue> {
   const devices: JsonValue[] = [];
-  for (const request of requests) {
-    const attester = attesters.find(({ deviceClass }) => deviceClass === request.class);
-    if (attester === undefined) {
-      throw evidenceRefusals.error('evidence-device-missing', {
-        field: 'challenge.devices',
-        expected: `one of ${attesters.map(({ deviceClass }) => deviceClass).join(', ')}`,
-        found: request.class,
-      });
-    }
+  for (const { request, attester } of chooseDevices(asked, attesters)) {
     const deviceValue = computeDeviceValue(request.class, binding, attester.identity);
     devices.push({ class: request.class, evidence: await attester.collect(request, deviceValue) });
   }
   return { version: 1, devices };
+}
+
+function chooseDevices(
+  { devices, deviceSets }: EvidenceRequest,
+  attesters: readonly DeviceAttester[],
+): readonly Attestation[] {
+  for (const set of deviceSets) {
+    const chosen = set.flatMap((name): readonly Attestation[] => {
+      const request = devices.find((device) => device.class === name);
+      const attester = attesters.find(({ deviceClass }) => deviceClass === name);
+      return request === undefined || attester === undefined ? [] : [{ request, attester }];
+    });
+    if (chosen.length === set.length) return chosen;
+  }
+  throw evidenceRefusals.error('evidence-device-missing', {
+    field: 'challenge.deviceSets',
+    expected: deviceSets.map((set) => set.join(' and ')).join(', or '),
+    found: attesters.map(({ deviceClass }) => deviceClass).join(', '),
+  });
 }

@@ -57,6 +57,10 @@ const challengeSchema = z.strictObject({
   nonce: z.string(),
   origin: z.string(),
   devices: z.array(deviceRequestSchema).min(1).max(32),
+  deviceSets: z
+    .array(z.array(z.string().min(1).max(32)).min(1).max(32))
+    .min(1)
+    .max(32),
   expiresAt: z.int(),
 });
 
@@ -194,7 +198,7 @@ export async function prepareRelease(
     purpose: options.purpose,
     ...subject,
     agentKey: toBase64(keyPair.publicKey),
-    evidence: await collectEvidence(challenge.devices, attesters, binding),
+    evidence: await collectEvidence(challenge, attesters, binding),
   });
   const expectations = {
     log: logTrustOf(options.profile),

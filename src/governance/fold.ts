@@ -9,7 +9,7 @@ import { envelopeOf, type EnrolmentEntry, type GenesisEntry, type LogEntry } fro
 import { checkDecision } from './decision-rules.ts';
 import { countSignature } from './quorum.ts';
 import { governanceRefusals } from './refusals.ts';
-import { accreditationAt, type Applied, type GovernanceState } from './state.ts';
+import { accreditationAt, namesTpm, type Applied, type GovernanceState } from './state.ts';
 import { verifyStatement } from './statements.ts';
 import { checkTrustRoot } from './trust-root.ts';
 
@@ -137,8 +137,7 @@ function checkEnrolment(state: GovernanceState, entry: EnrolmentEntry): void {
       found: 'simulated',
     });
   }
-  const machines = accreditationAt(state, entry.lab, entry.at)?.machines ?? [];
-  if (!machines.some(({ endorsementKeyDigest }) => endorsementKeyDigest === entry.endorsementKeyDigest)) {
+  if (!namesTpm(accreditationAt(state, entry.lab, entry.at), entry.endorsementKeyDigest)) {
     throw governanceRefusals.error('governance-accreditation', {
       field: 'enrolment.endorsementKeyDigest',
       expected: `a machine in the accreditation of ${entry.lab} that is in force (GV-40)`,

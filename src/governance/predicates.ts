@@ -33,12 +33,28 @@ export const MAX_STATEMENT_BYTES = 48 * 1024;
 
 const leaseSecondsField = z.int().positive().max(MAX_LEASE_SECONDS);
 
+/**
+ * A machine of a lab. A TPM is known by its endorsement key, because its attestation key is made later; a device of any
+ * other class by the identity that its evidence proves (RP-17).
+ */
+const machineSchema = z.union([
+  z.strictObject({ name: identifierField, endorsementKeyDigest: digestField }),
+  z.strictObject({
+    name: identifierField,
+    deviceClass: deviceClassField.refine((name) => name !== 'tpm', {
+      message: 'a TPM is named by its endorsement key',
+    }),
+    identity: digestField,
+  }),
+]);
+export type Machine = z.infer<typeof machineSchema>;
+
 const labAccreditation = z.strictObject({
   lab: identifierField,
   organisation: displayNameField,
   jurisdiction: jurisdictionField,
   publicKeys: z.array(publicKeyField).min(1).max(16),
-  machines: z.array(z.strictObject({ name: identifierField, endorsementKeyDigest: digestField })).max(256),
+  machines: z.array(machineSchema).max(256),
   endsAt: posixSecondsField,
   statedAt: posixSecondsField,
 });
@@ -111,7 +127,9 @@ const releasePolicy = z.strictObject({
   /** Alternatives; of one of them every device class must be there and accepted. */
   deviceSets: z.array(z.array(deviceClassField).min(1).max(16)).min(1).max(16),
   /** What is asked and demanded of a TPM. */
-  tpm: tpmPolicy,
+  tpm: tpmPolicy.optional(),
+  /** The appraisal policy of the class `sev-snp`; its own schema is that of docs/spec/sev-snp.md. */
+  sevSnp: z.custom<JsonValue>((value) => value !== undefined).optional(),
   statedAt: posixSecondsField,
 });
 

@@ -133,11 +133,35 @@ export function accreditationAt(
   return accreditation !== undefined && at < accreditation.endsAt ? accreditation : undefined;
 }
 
+/** Whether an accreditation names the TPM of an endorsement key. @param endorsementKeyDigest lower-case hex */
+export function namesTpm(
+  accreditation: LabAccreditation | undefined,
+  endorsementKeyDigest: string | undefined,
+): boolean {
+  const machines = accreditation?.machines ?? [];
+  return machines.some(
+    (machine) => 'endorsementKeyDigest' in machine && machine.endorsementKeyDigest === endorsementKeyDigest,
+  );
+}
+
+/** Whether an accreditation names a device of another class. @param identity lower-case hex, as evidence proves it */
+export function namesDevice(
+  accreditation: LabAccreditation | undefined,
+  deviceClass: string,
+  identity: string,
+): boolean {
+  const machines = accreditation?.machines ?? [];
+  return machines.some(
+    (machine) =>
+      'identity' in machine && machine.deviceClass === deviceClass && machine.identity === identity,
+  );
+}
+
 /**
  * The first device that is no machine of the lab's accreditation in force: one that the quorum struck from it, or one
- * that another lab enrolled (GV-49). A TPM is known by its attestation key; other classes bring their own names.
+ * of another lab (GV-49). A TPM is known by the enrolment of its attestation key, any other device by its identity.
  *
- * @returns the Name of its attestation key, or undefined when every device may be granted to
+ * @returns what names it, or undefined when every device may be granted to
  */
 export function foreignMachine(
   state: GovernanceState,
@@ -145,20 +169,22 @@ export function foreignMachine(
   devices: readonly DeviceClaims[],
   at: number,
 ): string | undefined {
-  const machines = accreditationAt(state, lab, at)?.machines ?? [];
-  const names = devices.filter((device) => device.class === 'tpm').map(attestationKeyNameOf);
-  return names.find((name) => {
-    const enrolment = state.enrolments.get(name);
-    const isNamed = machines.some(
-      ({ endorsementKeyDigest }) => endorsementKeyDigest === enrolment?.endorsementKeyDigest,
-    );
-    return enrolment?.lab !== lab || !isNamed;
+  const accreditation = accreditationAt(state, lab, at);
+  const foreign = devices.find((device) => {
+    if (device.class !== 'tpm') return !namesDevice(accreditation, device.class, nameIn(device, 'identity'));
+    const enrolment = state.enrolments.get(nameIn(device, 'akName'));
+    return enrolment?.lab !== lab || !namesTpm(accreditation, enrolment.endorsementKeyDigest);
   });
+  if (foreign === undefined) return undefined;
+  return foreign.class === 'tpm'
+    ? `attestation key ${nameIn(foreign, 'akName')}`
+    : `${foreign.class} ${nameIn(foreign, 'identity')}`;
 }
 
-function attestationKeyNameOf({ claims }: DeviceClaims): string {
-  const { akName } = claims as { readonly akName?: unknown };
-  return typeof akName === 'string' ? akName : 'no attestation key';
+/** A name out of logged claims; one that no device has where there is none. */
+function nameIn({ claims }: DeviceClaims, member: 'akName' | 'identity'): string {
+  const name = (claims as Readonly<Record<string, unknown>>)[member];
+  return typeof name === 'string' ? name : 'without a name';
 }
 
 /** The holds in force that stop a lab, a model version or everything. */

@@ -100,7 +100,7 @@ function judgeMachines(
     floorRefusals.refusal('floor-machine', {
       field: 'machine',
       expected: `a machine in the accreditation of ${lab}`,
-      found: `attestation key ${foreign}`,
+      found: foreign,
     }),
   ];
 }

@@ -1,13 +1,14 @@
 /**
- * The authorities of hardware vendors that the operator accepts: one PEM file each, in a folder for each device
- * class. Which folder an authority lies in decides whether it vouches for simulated hardware, and only an evaluation
+ * The authorities of hardware vendors that the operator accepts, in a folder for each device class: a PEM file with the
+ * certificate, or a file with the digest of the key, whose certificate then comes with the evidence. Which folder an authority lies in decides whether it vouches for simulated hardware, and only an evaluation
  * server looks into that folder (W9).
  */
 
 import { X509Certificate } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
+import { excerpt, fromHex, fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
 import type { Mode } from '../governance/fields.ts';
@@ -16,6 +17,8 @@ import { homeRefusals } from './refusals.ts';
 
 const MAX_ANCHOR_BYTES = 64 * 1024;
 const PEM_SUFFIX = '.pem';
+/** Content: SHA-256 of the SubjectPublicKeyInfo as 64 lower-case hexadecimal digits, and a line feed. */
+const PIN_SUFFIX = '.spki-sha256';
 
 /** Folders below the anchors folder. */
 export function anchorFolders(
@@ -38,18 +41,38 @@ export async function readAnchors(
 ): Promise<readonly TrustAnchor[]> {
   const anchors: TrustAnchor[] = [];
   for (const { path, simulated } of anchorFolders(deviceClass, mode)) {
-    for (const name of await pemFiles(join(folder, path))) {
-      const certificate = await readPemCertificate(join(folder, path, name));
-      anchors.push({ name: name.slice(0, -PEM_SUFFIX.length), certificate, simulated });
+    for (const name of await anchorFiles(join(folder, path))) {
+      anchors.push({ ...(await readAnchor(join(folder, path, name))), simulated });
     }
   }
   return anchors;
 }
 
-async function pemFiles(folder: string): Promise<readonly string[]> {
+/** A file that pins an authority by its key. @param publicKeyDigest lower-case hex */
+export function pinFile(name: string, publicKeyDigest: string): { name: string; content: Uint8Array } {
+  return { name: `${name}${PIN_SUFFIX}`, content: toUtf8(`${publicKeyDigest}\n`) };
+}
+
+async function readAnchor(path: string): Promise<DistributiveOmit<TrustAnchor, 'simulated'>> {
+  if (path.endsWith(PEM_SUFFIX)) {
+    return { name: basename(path, PEM_SUFFIX), certificate: await readPemCertificate(path) };
+  }
+  return { name: basename(path, PIN_SUFFIX), publicKeyDigest: await readPin(path) };
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+async function readPin(path: string): Promise<Uint8Array> {
+  const text = fromUtf8(await readFileBounded(path, MAX_ANCHOR_BYTES), path);
+  if (/^[0-9a-f]{64}\n?$/.test(text)) return fromHex(text.trimEnd(), path);
+  const facts = { field: path, expected: 'a SHA-256 in lower-case hexadecimal', found: excerpt(text) };
+  throw homeRefusals.error('home-anchor', facts);
+}
+
+async function anchorFiles(folder: string): Promise<readonly string[]> {
   try {
     const names = await readdir(folder);
-    return names.filter((name) => name.endsWith(PEM_SUFFIX)).sort();
+    return names.filter((name) => name.endsWith(PEM_SUFFIX) || name.endsWith(PIN_SUFFIX)).sort();
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return [];
     throw homeRefusals.error(

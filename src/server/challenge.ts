@@ -4,9 +4,9 @@ import { randomBytes } from 'node:crypto';
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { GovernanceState } from '../governance/state.ts';
-import { requestedPcrs } from './evidence.ts';
+import { VERIFIED_CLASSES } from './device-classes.ts';
 import type { GovernanceLog } from './governance-log.ts';
-import type { ChallengeAnswer, ChallengeRequest } from './messages.ts';
+import type { ChallengeAnswer, ChallengeRequest, RequestedDevice } from './messages.ts';
 import { capacityRefusals, challengeRefusals } from './refusals.ts';
 import type { Challenge, ServerStorage } from './storage.ts';
 
@@ -34,7 +34,7 @@ export function randomHandle(): string {
 export function openChallenge(context: ChallengeContext, request: ChallengeRequest): ChallengeAnswer {
   const { governance, storage, maxOpenChallenges } = context;
   const now = governance.now();
-  const devices = requestedDevices(governance.state);
+  const asked = requestedDevices(governance.state);
   const nonce = randomBytes(NONCE_BYTES);
   const challenge: Challenge = {
     challenge: randomHandle(),
@@ -52,18 +52,31 @@ export function openChallenge(context: ChallengeContext, request: ChallengeReque
     challenge: challenge.challenge,
     nonce: toBase64(nonce),
     origin: governance.state.origin,
-    devices,
+    ...asked,
     expiresAt: challenge.expiresAt,
   };
 }
 
-function requestedDevices(state: GovernanceState): ChallengeAnswer['devices'] {
+/** Only what this server can verify is asked for: a set with a class that nothing is said of leads to no grant. */
+function requestedDevices(state: GovernanceState): Pick<ChallengeAnswer, 'devices' | 'deviceSets'> {
   const policy = state.releasePolicy?.policy;
-  if (policy === undefined) {
-    const facts = { field: 'releasePolicy', expected: 'one in force', found: 'none' };
-    throw challengeRefusals.error('challenge-not-possible', facts);
+  if (policy === undefined) throw notPossible('a policy in force', 'none');
+  const requests = new Map<string, RequestedDevice>();
+  for (const [name, { request }] of VERIFIED_CLASSES) {
+    const asked = request(policy);
+    if (asked !== undefined) requests.set(name, asked);
   }
-  return [{ class: 'tpm', bank: policy.tpm.bank, pcrs: requestedPcrs(policy.tpm.pcrs) }];
+  const deviceSets = policy.deviceSets.filter((set) => set.every((name) => requests.has(name)));
+  if (deviceSets.length === 0) {
+    const found = policy.deviceSets.map((set) => set.join(' and ')).join(', or ');
+    throw notPossible('a set of device classes that the policy speaks of and this server verifies', found);
+  }
+  const devices = [...requests].filter(([name]) => deviceSets.some((set) => set.includes(name)));
+  return { devices: devices.map(([, request]) => request), deviceSets };
+}
+
+function notPossible(expected: string, found: string): Error {
+  return challengeRefusals.error('challenge-not-possible', { field: 'releasePolicy', expected, found });
 }
 
 /** What of a release request is compared with its challenge. */

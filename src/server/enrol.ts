@@ -27,7 +27,7 @@ import {
   type AttestationKeyClaims,
 } from '../../attestation/tpm/enrolment.ts';
 import type { EnrolmentEntry } from '../governance/entries.ts';
-import { accreditationAt, type GovernanceState } from '../governance/state.ts';
+import { accreditationAt, namesTpm, type GovernanceState } from '../governance/state.ts';
 import { randomHandle } from './challenge.ts';
 import type { VerifierSetup } from './evidence.ts';
 import type { GovernanceLog } from './governance-log.ts';
@@ -78,7 +78,7 @@ export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array
   const endorsement = await verifyEndorsement(request.message, {
     anchors: verifier.anchors.get('tpm') ?? [],
     time: now,
-    validity: governance.state.releasePolicy?.policy.tpm.endorsementValidity ?? 'enforce',
+    validity: governance.state.releasePolicy?.policy.tpm?.endorsementValidity ?? 'enforce',
   });
   refuseForeignMachine(governance.state, lab, endorsement.publicKeyDigest, now);
   const attestationKey = await verifyRequestedKey(request.message);
@@ -183,11 +183,11 @@ function refuseForeignMachine(
   endorsementKeyDigest: string,
   now: number,
 ): void {
-  const machines = accreditationAt(state, lab, now)?.machines ?? [];
-  if (machines.some((machine) => machine.endorsementKeyDigest === endorsementKeyDigest)) return;
+  const accreditation = accreditationAt(state, lab, now);
+  if (namesTpm(accreditation, endorsementKeyDigest)) return;
   throw enrolmentRefusals.error('enrolment-machine', {
     field: 'request.endorsementCertificate',
-    expected: `one of the ${machines.length} machines in the accreditation of ${lab}`,
+    expected: `one of the ${accreditation?.machines.length ?? 0} machines in the accreditation of ${lab}`,
     found: `endorsement key ${endorsementKeyDigest}`,
   });
 }

@@ -10,11 +10,22 @@ import {
   type ClaimedDevice,
   type ClassInputs,
 } from '../../attestation/core/evidence.ts';
-import { isRefusal } from '../../attestation/core/refusal.ts';
+import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
-import type { ReleasePolicy } from '../governance/predicates.ts';
-import { referenceValuesFor, type GovernanceState } from '../governance/state.ts';
+import {
+  accreditationAt,
+  namesDevice,
+  referenceValuesFor,
+  type GovernanceState,
+} from '../governance/state.ts';
+import {
+  gatherSevSnpCollateral,
+  type ClaimedReport,
+  type GatheredCollateral,
+} from '../platform/collateral/sev-snp-collateral.ts';
+import type { CollateralSource } from '../platform/collateral/source.ts';
 import type { EvidenceSummary } from '../policy/facts.ts';
+import { VERIFIED_CLASSES } from './device-classes.ts';
 import { isTpmClaims, readMachineRecord, withQuote } from './machine-record.ts';
 import type { MachineRecord, ServerStorage } from './storage.ts';
 
@@ -24,6 +35,8 @@ export interface VerifierSetup {
   readonly registry: ReadonlyMap<string, AnyDeviceClass>;
   /** Authorities of each class, by its name. */
   readonly anchors: ReadonlyMap<string, readonly TrustAnchor[]>;
+  /** Certificates and revocation lists for SEV-SNP: what the home keeps, and where more of it comes from. */
+  readonly collateral: CollateralSource;
 }
 
 /** What one request says about itself. */
@@ -43,6 +56,8 @@ export interface JudgedEvidence {
   readonly machine: string;
   /** The records of the proven devices, brought up to date. */
   readonly machines: readonly MachineRecord[];
+  /** What the verification used besides the evidence and what the log says, by name (RP-35). */
+  readonly collateral: ReadonlyMap<string, Uint8Array>;
 }
 
 /**
@@ -58,16 +73,22 @@ export async function judgeEvidence(
 ): Promise<JudgedEvidence> {
   try {
     const claimed = parseEvidenceValue(question.evidence, setup.registry);
-    const records = recordsOf(claimed, state, storage);
-    const enrolments = new Map([...records].map(([key, { record }]) => [key, readMachineRecord(record)]));
-    const classes = classInputs(setup, state);
     const { binding, lab, time } = question;
+    const records = recordsOf(claimed, state, storage);
+    const enrolments = new Map([
+      ...[...records].map(([key, { record }]) => [key, readMachineRecord(record)] as const),
+      ...accreditedDevices(claimed, state, lab, time),
+    ]);
+    const { collateral, failures } = await gatherCollateral(setup.collateral, claimed);
+    const classes = classInputs(setup, state, collateral);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments });
-    if (verdict.outcome === 'refused') return refused(verdict.refusals);
+    // What could not be fetched is why something is missing: whoever is refused for that should read it.
+    if (verdict.outcome === 'refused') return refused([...verdict.refusals, ...failures], collateral);
     return {
       summary: { outcome: 'accepted', devices: verdict.devices.map(loggedClaims) },
       machine: machineOf(verdict.devices),
       machines: machinesSeen(verdict.devices, records),
+      collateral,
     };
   } catch (error) {
     if (!isRefusal(error)) throw error;
@@ -75,37 +96,59 @@ export async function judgeEvidence(
   }
 }
 
-function refused(refusals: Extract<EvidenceSummary, { outcome: 'refused' }>['refusals']): JudgedEvidence {
-  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [] };
+/** What becomes of a request whose evidence does not hold. */
+export function refused(
+  refusals: readonly Refusal[],
+  collateral: JudgedEvidence['collateral'] = new Map(),
+): JudgedEvidence {
+  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [], collateral };
 }
 
-/** A class is configured when the release policy says what to ask of it; without one nothing is accepted (W1). */
-function classInputs(setup: VerifierSetup, state: GovernanceState): ReadonlyMap<string, ClassInputs> {
-  const policy = state.releasePolicy?.policy;
-  if (policy === undefined) return new Map();
-  const inputs: ClassInputs = {
-    anchors: setup.anchors.get('tpm') ?? [],
-    collateral: new Map(),
-    referenceValues: referenceValuesFor(state, 'tpm').map(({ values }) => values),
-    policy: tpmPolicy(policy.tpm),
-  };
-  return new Map([['tpm', inputs]]);
+/** A class is configured when the release policy speaks of it; of any other nothing is accepted (W1). */
+function classInputs(
+  setup: VerifierSetup,
+  state: GovernanceState,
+  collateral: ReadonlyMap<string, Uint8Array>,
+): ReadonlyMap<string, ClassInputs> {
+  const configured = new Map<string, ClassInputs>();
+  const inForce = state.releasePolicy?.policy;
+  if (inForce === undefined) return configured;
+  for (const [name, { appraisalPolicy }] of VERIFIED_CLASSES) {
+    const policy = appraisalPolicy(inForce);
+    if (policy === undefined) continue;
+    const anchors = setup.anchors.get(name) ?? [];
+    const referenceValues = referenceValuesFor(state, name).map(({ values }) => values);
+    configured.set(name, { anchors, collateral, referenceValues, policy });
+  }
+  return configured;
 }
 
-function tpmPolicy({ bank, pcrs, allowUnsafeClock, deniedFirmware }: ReleasePolicy['tpm']): JsonValue {
-  return {
-    version: 1,
-    class: 'tpm',
-    bank,
-    pcrs: requestedPcrs(pcrs),
-    allowUnsafeClock,
-    deniedFirmware,
-  };
+const SEV_SNP = 'sev-snp';
+
+/** A machine has one processor's firmware: for more than one report nothing is fetched, however many are sent. */
+async function gatherCollateral(
+  source: CollateralSource,
+  claimed: readonly ClaimedDevice[],
+): Promise<GatheredCollateral> {
+  const device = claimed.find(({ deviceClass }) => deviceClass.name === SEV_SNP);
+  if (device === undefined) return { collateral: new Map(), failures: [] };
+  return await gatherSevSnpCollateral(source, device.evidence as ClaimedReport);
 }
 
-/** The PCRs of a policy in the one order in which they are asked for and verified. */
-export function requestedPcrs(pcrs: readonly number[]): number[] {
-  return [...new Set(pcrs)].sort((left, right) => left - right);
+/** Devices that need no enrolment: the accreditation of the lab names them, which is as good (GV-49). */
+function accreditedDevices(
+  claimed: readonly ClaimedDevice[],
+  state: GovernanceState,
+  lab: string,
+  time: number,
+): readonly (readonly [string, JsonValue])[] {
+  const accreditation = accreditationAt(state, lab, time);
+  return claimed
+    .filter(({ deviceClass, identity }) => namesDevice(accreditation, deviceClass.name, identity))
+    .map(({ deviceClass: { name }, identity }) => [
+      deviceKey(name, identity),
+      { version: 1, class: name, lab, identity },
+    ]);
 }
 
 /** The records of the claimed devices, by device. Only a machine whose enrolment stands in the log has one. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { MODES } from '../governance/fields.ts';
+import { KDS_ADDRESS } from '../platform/collateral/amd-kds.ts';
 import { formatConfiguration, readConfiguration } from '../platform/configuration.ts';
 import { HOME_PLACES } from './home-layout.ts';
 
@@ -20,6 +21,13 @@ const configurationSchema = z.strictObject({
   tls: z.strictObject({ certificate: path, key: path }),
   /** Folder of the hardware vendors' authorities, relative to the home. */
   anchors: path,
+  /**
+   * Certificates and revocation lists for SEV-SNP: the folder, relative to the home, and the address of a key
+   * distribution service (AMD KDS) that is asked for what is not there. Without an address nothing is fetched.
+   */
+  collateral: z
+    .strictObject({ folder: path, keyService: z.url({ protocol: /^https$/ }).nullable() })
+    .default({ folder: HOME_PLACES.collateral, keyService: null }),
   limits: z.strictObject({
     openChallenges: z.int().min(1).max(1_000_000),
     openEnrolments: z.int().min(1).max(100_000),
@@ -45,6 +53,10 @@ export function defaultConfiguration(
     listen,
     tls: { certificate: HOME_PLACES.serverCertificate, key: HOME_PLACES.serverKey },
     anchors: HOME_PLACES.anchors,
+    collateral: {
+      folder: HOME_PLACES.collateral,
+      keyService: mode === 'production' ? KDS_ADDRESS : null,
+    },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };
 }

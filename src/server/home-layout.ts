@@ -1,7 +1,5 @@
 /** Where things lie in the home of a server, and what is derived from its keys alike whenever it is opened. */
 
-import type { AnyDeviceClass } from '../../attestation/core/device-class.ts';
-import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { LogIdentity } from '../log/release-log.ts';
 import { formatVerifierKey, makeVerifierKey } from '../log/verifier-key.ts';
@@ -14,17 +12,13 @@ export const HOME_PLACES = {
   storage: 'weightgate.sqlite',
   log: 'log',
   anchors: 'anchors',
+  collateral: 'collateral',
   tls: 'tls',
   authority: 'tls/authority.pem',
   authorityKey: 'tls/authority-key.pem',
   serverCertificate: 'tls/server.pem',
   serverKey: 'tls/server-key.pem',
 } as const;
-
-/** Device classes that the server verifies, by name. */
-export const DEVICE_CLASSES: ReadonlyMap<string, AnyDeviceClass> = new Map([
-  [tpmDeviceClass.name, tpmDeviceClass],
-]);
 
 /** The log as this keyring signs it. */
 export function logIdentityOf({ logSigner }: Keyring, origin: string): LogIdentity {

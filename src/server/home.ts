@@ -4,18 +4,23 @@ import { join } from 'node:path';
 
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
-import type { Mode } from '../governance/fields.ts';
+import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
 import { openModelKeyStore, type ModelKeyStore } from '../keys/model-key-store.ts';
 import { openReleaseLog } from '../log/log-folder.ts';
 import type { ReleaseLog } from '../log/release-log.ts';
 import type { Clock } from '../platform/clock.ts';
 import { openReleasePolicyEngine, type ReleasePolicyEngine } from '../policy/release-policy.ts';
+import { AmdKds } from '../platform/collateral/amd-kds.ts';
+import { DirectoryStore } from '../platform/collateral/directory-store.ts';
+import { KeptCollateral } from '../platform/collateral/kept-collateral.ts';
+import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
 import { readAnchors } from './anchors.ts';
 import type { VerifierSetup } from './evidence.ts';
 import { GovernanceLog } from './governance-log.ts';
 import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
-import { DEVICE_CLASSES, HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
+import { DEVICE_CLASSES } from './device-classes.ts';
+import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
 
@@ -99,7 +104,7 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     closers.push(() => {
       storage.close();
     });
-    const verifier = await openVerifier(join(home, configuration.anchors), configuration.mode);
+    const verifier = await openVerifier(home, configuration, clock);
     const engine = await openReleasePolicyEngine();
     return { ...keys, path: home, log, governance, storage, verifier, engine, closeAll };
   } catch (error) {
@@ -130,8 +135,22 @@ function refuseOtherIdentity(
   }
 }
 
-async function openVerifier(anchorsFolder: string, mode: Mode): Promise<VerifierSetup> {
+async function openVerifier(
+  home: string,
+  configuration: HomeConfiguration,
+  clock: Clock,
+): Promise<VerifierSetup> {
+  const folder = join(home, configuration.anchors);
   const anchors = new Map<string, readonly TrustAnchor[]>();
-  for (const name of DEVICE_CLASSES.keys()) anchors.set(name, await readAnchors(anchorsFolder, name, mode));
-  return { registry: DEVICE_CLASSES, anchors };
+  for (const name of DEVICE_CLASSES.keys()) {
+    anchors.set(name, await readAnchors(folder, name, configuration.mode));
+  }
+  const { folder: collateralFolder, keyService } = configuration.collateral;
+  const collateral = new KeptCollateral({
+    store: new DirectoryStore(join(home, collateralFolder)),
+    check: sevSnpCollateralCheck(anchors.get(sevSnpDeviceClass.name) ?? []),
+    clock,
+    ...(keyService === null ? {} : { upstream: new AmdKds({ address: keyService }) }),
+  });
+  return { registry: DEVICE_CLASSES, anchors, collateral };
 }

@@ -86,11 +86,14 @@ export const challengeRequestSchema = z.strictObject({
   manifestDigest: sha256HexSchema,
 });
 
-const requestedDeviceSchema = z.strictObject({
-  class: z.literal('tpm'),
-  bank: z.enum(['sha256', 'sha384', 'sha512']),
-  pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
-});
+const requestedDeviceSchema = z.discriminatedUnion('class', [
+  z.strictObject({
+    class: z.literal('tpm'),
+    bank: z.enum(['sha256', 'sha384', 'sha512']),
+    pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
+  }),
+  z.strictObject({ class: z.literal('sev-snp') }),
+]);
 
 /** RP-13. */
 export const challengeAnswerSchema = z.strictObject({
@@ -99,6 +102,8 @@ export const challengeAnswerSchema = z.strictObject({
   nonce: base64,
   origin: z.string(),
   devices: z.array(requestedDeviceSchema).min(1).max(16),
+  /** Alternatives: the evidence has every class of one of them. */
+  deviceSets: z.array(z.array(z.string()).min(1).max(16)).min(1).max(16),
   expiresAt: posixSeconds,
 });
 
@@ -169,6 +174,7 @@ export type EnrolmentAnswer = z.infer<typeof enrolmentAnswerSchema>;
 export type ActivationAnswer = z.infer<typeof activationAnswerSchema>;
 export type ChallengeRequest = z.infer<typeof challengeRequestSchema>;
 export type ChallengeAnswer = z.infer<typeof challengeAnswerSchema>;
+export type RequestedDevice = z.infer<typeof requestedDeviceSchema>;
 export type ReleaseRequest = z.infer<typeof releaseRequestSchema>;
 export type Grant = z.infer<typeof grantSchema>;
 export type StatementAnswer = z.infer<typeof statementAnswerSchema>;

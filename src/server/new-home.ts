@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 
 import { toUtf8 } from '../../attestation/core/bytes.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
+import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { encodeEntry } from '../governance/entries.ts';
 import type { Mode } from '../governance/fields.ts';
 import { initialState } from '../governance/fold.ts';
@@ -15,9 +16,10 @@ import { createReleaseLog } from '../log/log-folder.ts';
 import type { Clock } from '../platform/clock.ts';
 import { writeFileDurably } from '../platform/files.ts';
 import { createDevelopmentAuthority } from '../platform/tls-authority.ts';
-import { anchorFolders } from './anchors.ts';
+import { anchorFolders, pinFile } from './anchors.ts';
 import { defaultConfiguration, formatHomeConfiguration } from './home-configuration.ts';
-import { DEVICE_CLASSES, HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
+import { DEVICE_CLASSES } from './device-classes.ts';
+import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
 
@@ -125,6 +127,16 @@ async function beginLog(folder: string, home: NewHome): Promise<string> {
   return logKey;
 }
 
+const SEV_SNP = 'sev-snp';
+
+/** AMD's roots change rarely and are few: a production server begins with them, and its operator may remove one. */
+async function writeAmdPins(folder: string): Promise<void> {
+  for (const { commonName, publicKeyDigest } of AMD_ROOTS) {
+    const { name, content } = pinFile(commonName, publicKeyDigest);
+    await writeFileDurably(join(folder, name), content, PUBLIC_FILE);
+  }
+}
+
 async function writeConfiguration(folder: string, home: NewHome): Promise<void> {
   const configuration = defaultConfiguration(home);
   for (const deviceClass of DEVICE_CLASSES.keys()) {
@@ -132,6 +144,7 @@ async function writeConfiguration(folder: string, home: NewHome): Promise<void> 
       await mkdir(join(folder, configuration.anchors, path), { recursive: true });
     }
   }
+  if (home.mode === 'production') await writeAmdPins(join(folder, configuration.anchors, SEV_SNP));
   await writeFileDurably(
     join(folder, HOME_PLACES.configuration),
     formatHomeConfiguration(configuration),

@@ -40,8 +40,8 @@ export const challengeRefusals = defineRefusals('unacceptable', {
     hint: 'Ask for a challenge for this lab and this model, and collect fresh evidence.',
   },
   'challenge-not-possible': {
-    means: 'No release policy is in force, so the server cannot say what evidence it needs.',
-    hint: 'The owner has to sign a release policy.',
+    means: 'No release policy is in force that says what evidence this server needs.',
+    hint: 'The owner has to sign a release policy, with settings for the device classes of one of its sets.',
   },
 });
 
@@ -131,7 +131,7 @@ export const homeRefusals = defineRefusals('environment', {
   },
   'home-anchor': {
     means: "A vendor's authority cannot be read.",
-    hint: 'Put one certificate in PEM into each .pem file below the anchors folder.',
+    hint: 'Put one certificate in PEM into each .pem file, one digest of a key into each .spki-sha256 file.',
   },
   'home-port': {
     means: 'The server cannot listen at its address.',

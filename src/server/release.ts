@@ -16,7 +16,7 @@ import { checkAgentPublicKey, wrapModelKey } from '../platform/grant-wrap.ts';
 import { decide, type Decision } from '../policy/decide.ts';
 import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
 import { consumeChallenge, randomHandle } from './challenge.ts';
-import { judgeEvidence, type JudgedEvidence, type VerifierSetup } from './evidence.ts';
+import { judgeEvidence, refused, type JudgedEvidence, type VerifierSetup } from './evidence.ts';
 import type { GovernanceLog, RecordedEntry } from './governance-log.ts';
 import { MESSAGE_LIMITS, RELEASE_REQUEST_TYPE, releaseRequestSchema } from './messages.ts';
 import type { Grant, ReleaseRequest } from './messages.ts';
@@ -64,8 +64,9 @@ export async function release(context: ReleaseContext, body: Uint8Array): Promis
     decision = decideRequest(context, state, prepared, judged, at);
     const { message, payloadDigest, envelope } = prepared.request;
     const lease = decision.lease === null ? undefined : leaseRecord(message, decision.lease, judged.machine);
-    const { machines } = judged;
-    const kept = { requestDigest: payloadDigest, payload: envelope.payload, lease, machines, now: at };
+    const { machines, collateral } = judged;
+    const { payload } = envelope;
+    const kept = { requestDigest: payloadDigest, payload, collateral, lease, machines, now: at };
     context.storage.keepDecision(kept);
     return decisionEntry(context, state, prepared, judged, decision, at);
   });
@@ -112,7 +113,7 @@ async function judge(
     await checkAgentPublicKey(agentKey);
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    return { summary: { outcome: 'refused', refusals: [error.refusal] }, machine: '', machines: [] };
+    return refused([error.refusal]);
   }
   const { evidence, lab } = request.message;
   const time = governance.now();
@@ -132,8 +133,7 @@ function refuseOversize(judged: JudgedEvidence): JudgedEvidence {
     expected: `claims of at most ${MAX_CLAIMS_BYTES} bytes`,
     found: `${length}`,
   };
-  const refusals = [releaseRefusals.refusal('release-claims-too-large', facts)];
-  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [] };
+  return refused([releaseRefusals.refusal('release-claims-too-large', facts)], judged.collateral);
 }
 
 /** The evidence was judged by what was in force then; a decision names what is in force now (GV-44). */

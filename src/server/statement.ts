@@ -3,13 +3,12 @@
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
-import { readReferenceValues } from '../../attestation/tpm/documents.ts';
 import { statementEntry } from '../governance/entries.ts';
-import type { ReferenceValues } from '../governance/predicates.ts';
+import type { ReferenceValues, ReleasePolicy } from '../governance/predicates.ts';
 import { verifyStatement } from '../governance/statements.ts';
 import type { Envelope } from '../platform/dsse.ts';
 import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
+import { VERIFIED_CLASSES } from './device-classes.ts';
 import type { GovernanceLog } from './governance-log.ts';
 import type { StatementAnswer } from './messages.ts';
 
@@ -37,7 +36,7 @@ export async function acceptStatement(
 ): Promise<StatementAnswer> {
   const { named } = verifyStatement(envelope, governance.state.trustRoot);
   // A policy that does not parse would refuse everything once it is in force: better to say so to its signers.
-  if (named.name === 'release-policy/v1') engine.compile(named.predicate.cedar);
+  if (named.name === 'release-policy/v1') checkReleasePolicy(engine, named.predicate);
   if (named.name === 'reference-values/v1') checkReferenceValues(named.predicate);
   const recorded = await governance.record((_state, at) => statementEntry(at, envelope));
   return {
@@ -49,14 +48,23 @@ export async function acceptStatement(
   };
 }
 
+function checkReleasePolicy(engine: ReleasePolicyEngine, policy: ReleasePolicy): void {
+  engine.compile(policy.cedar);
+  for (const { appraisalPolicy, checkPolicy } of VERIFIED_CLASSES.values()) {
+    const document = appraisalPolicy(policy);
+    if (document !== undefined) checkPolicy(document);
+  }
+}
+
 /** As with policies: a document that its device class cannot read would refuse every machine of that class. */
 function checkReferenceValues({ deviceClass, values }: ReferenceValues): void {
-  if (deviceClass !== tpmDeviceClass.name) {
+  const verified = VERIFIED_CLASSES.get(deviceClass);
+  if (verified === undefined) {
     throw statementRefusals.error('statement-device-class', {
       field: 'statement.predicate.deviceClass',
-      expected: tpmDeviceClass.name,
+      expected: [...VERIFIED_CLASSES.keys()].join(', '),
       found: deviceClass,
     });
   }
-  readReferenceValues(values);
+  verified.checkReferenceValues(values);
 }

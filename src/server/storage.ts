@@ -4,6 +4,7 @@
  * its method returns, so that a restart revives no nonce (docs/spec/release-protocol.md, RP-15).
  */
 
+import { createHash } from 'node:crypto';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
@@ -77,13 +78,23 @@ export interface KeptDecision {
   /** Lower-case hex SHA-256 of the payload. */
   readonly requestDigest: string;
   readonly payload: Uint8Array;
+  /** What the verifier was given besides evidence and log, by name (RP-35). */
+  readonly collateral: ReadonlyMap<string, Uint8Array>;
   readonly lease: LeaseRecord | undefined;
   readonly machines: readonly MachineRecord[];
   /** POSIX seconds. */
   readonly now: number;
 }
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
+/** What version 1 lacks. */
+const COLLATERAL_SCHEMA = `
+  CREATE TABLE collateral (digest TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
+  CREATE TABLE decision_collateral (
+    request_digest TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
+    PRIMARY KEY (request_digest, name)
+  ) STRICT;
+`;
 const SCHEMA = `
   CREATE TABLE challenges (
     challenge TEXT PRIMARY KEY, nonce BLOB NOT NULL, lab TEXT NOT NULL, manifest_digest TEXT NOT NULL,
@@ -106,6 +117,7 @@ const SCHEMA = `
   ) STRICT;
   CREATE INDEX leases_by_end ON leases (ends_at);
   CREATE TABLE requests (request_digest TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT;
+  ${COLLATERAL_SCHEMA}
 `;
 
 /** How long a used or expired challenge is kept, so that a repeat is told "used" and not "unknown". */
@@ -136,6 +148,10 @@ const SQL = {
     'SELECT lease, lab, manifest_digest AS manifestDigest, machine, ends_at AS endsAt FROM leases WHERE lease = ?',
   purgeLeases: 'DELETE FROM leases WHERE ends_at <= ?',
   insertRequest: 'INSERT OR IGNORE INTO requests VALUES (?, ?)',
+  insertCollateral: 'INSERT OR IGNORE INTO collateral VALUES (?, ?)',
+  insertDecisionCollateral: 'INSERT OR IGNORE INTO decision_collateral VALUES (?, ?, ?)',
+  findCollateral: `SELECT name, content FROM decision_collateral JOIN collateral USING (digest)
+    WHERE request_digest = ? ORDER BY name`,
   findRequest: 'SELECT payload FROM requests WHERE request_digest = ?',
 } as const;
 
@@ -162,6 +178,9 @@ export class ServerStorage {
   /** @throws RefusalError `storage-not-opened`, `storage-version` */
   static open(path: string): ServerStorage {
     return ServerStorage.connect(path, 'rw', (database) => {
+      if (versionOf(database) === 1) {
+        database.exec(`BEGIN; ${COLLATERAL_SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
+      }
       const version = versionOf(database);
       if (version !== SCHEMA_VERSION) refuseVersion(path, `version ${SCHEMA_VERSION}`, version);
     });
@@ -259,19 +278,33 @@ export class ServerStorage {
   }
 
   /**
-   * Keeps what a decision rests on, before the decision is logged (RP-34): the request, for a grant its lease, and
-   * what the accepted evidence says about the machines.
+   * Keeps what a decision rests on, before the decision is logged (RP-34, RP-35): the request, the collateral, for a
+   * grant its lease, and what the accepted evidence says about the machines.
    */
   keepDecision(kept: KeptDecision): void {
-    const { requestDigest, payload, lease, machines, now } = kept;
+    const { requestDigest, payload, collateral, lease, machines, now } = kept;
     this.inTransaction(() => {
       this.statements.insertRequest.run(requestDigest, payload);
+      for (const [name, content] of collateral) this.keepCollateral(requestDigest, name, content);
       this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
       for (const machine of machines) this.keepMachine(machine);
       if (lease === undefined) return;
       const { lab, manifestDigest, machine, endsAt } = lease;
       this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt);
     });
+  }
+
+  /** Lists and chains are the same for many decisions: each content is kept once. */
+  private keepCollateral(requestDigest: string, name: string, content: Uint8Array): void {
+    const digest = createHash('sha256').update(content).digest('hex');
+    this.statements.insertCollateral.run(digest, content);
+    this.statements.insertDecisionCollateral.run(requestDigest, name, digest);
+  }
+
+  /** The collateral of a decision, by name. @param requestDigest of a logged request */
+  findCollateral(requestDigest: string): ReadonlyMap<string, Uint8Array> {
+    const rows = this.statements.findCollateral.all(requestDigest);
+    return new Map(rows.map(({ name, content }) => [String(name), content as Uint8Array]));
   }
 
   findLease(lease: string): LeaseRecord | undefined {

@@ -97,6 +97,20 @@ describe('decision', () => {
   });
 });
 
+function deviceOf(name: string) {
+  return name === 'tpm' ? tpm : { class: name, simulated: false, claims: { identity: digestOf(name) } };
+}
+
+/** Adds a machine to those that the lab's accreditation names. */
+async function accredit(log: ExampleLog, machine: object): Promise<void> {
+  const { accreditation } = log.state.labs.get('lab-one')!;
+  await log.say('lab-accreditation/v1', {
+    ...accreditation,
+    machines: [...accreditation.machines, machine],
+    statedAt: accreditation.statedAt + 1,
+  });
+}
+
 describe('floors, under a policy that permits everything (RP-19, GV-50)', () => {
   it('the lab is accredited, and its accreditation has not ended', async () => {
     const log = await readyLog();
@@ -164,8 +178,24 @@ describe('floors, under a policy that permits everything (RP-19, GV-50)', () => 
     expect(codes(ask(log))).toEqual(['floor-machine']);
   });
 
+  it('GV-49: a device of any class stands in the accreditation of the lab', async () => {
+    const log = await readyLog();
+    const { releasePolicy } = examples;
+    await log.say('release-policy/v1', { ...releasePolicy, epoch: 2, deviceSets: [['tpm'], ['sev-snp']] });
+    const chip = { class: 'sev-snp', simulated: false, claims: { identity: digestOf('chip') } };
+    const withChip = () => ask(log, { evidence: { outcome: 'accepted', devices: [chip] } });
+    expect(codes(withChip())).toEqual(['floor-machine']);
+    await accredit(log, { name: 'rack-2', deviceClass: 'nvidia-gpu', identity: digestOf('chip') });
+    expect(codes(withChip())).toEqual(['floor-machine']);
+    await accredit(log, { name: 'rack-2', deviceClass: 'sev-snp', identity: digestOf('chip') });
+    expect(withChip().outcome).toBe('granted');
+  });
+
   it('every device class of one set is there', async () => {
     const log = await readyLog();
+    for (const deviceClass of ['nvidia-gpu', 'sev-snp']) {
+      await accredit(log, { name: deviceClass, deviceClass, identity: digestOf(deviceClass) });
+    }
     await log.say('release-policy/v1', {
       ...examples.releasePolicy,
       epoch: 2,
@@ -173,7 +203,7 @@ describe('floors, under a policy that permits everything (RP-19, GV-50)', () => 
     });
     const withDevices = (...classes: readonly string[]) =>
       ask(log, {
-        evidence: { outcome: 'accepted', devices: classes.map((name) => ({ ...tpm, class: name })) },
+        evidence: { outcome: 'accepted', devices: classes.map(deviceOf) },
       });
     expect(codes(withDevices())).toEqual(['floor-device-missing']);
     expect(codes(withDevices('tpm'))).toEqual(['floor-device-missing']);

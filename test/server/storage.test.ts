@@ -139,7 +139,7 @@ const machine = { identity: 'id', attestationKeyName: 'ak', record: new Uint8Arr
 
 const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision => ({
   requestDigest,
-  payload: new Uint8Array([1, 2]),
+  collateral: new Map(), payload: new Uint8Array([1, 2]),
   lease,
   machines: [machine],
   now: 1000,
