@@ -1,5 +1,5 @@
 /**
- * The agent: from a sealed bundle and a TPM to a model that answers, and back to nothing when its lease ends. This file
+ * The agent: from a sealed bundle and an attested machine to a model that answers, and back to nothing when its lease ends. This file
  * is the order of things; what each step checks stands where the step does.
  */
 
@@ -20,11 +20,12 @@ import type { Engine } from './engine/engine.ts';
 import { startEngine } from './engine/process-engine.ts';
 import { enrol, requestRelease, type KeyReleaseOptions, type ReleasedKey } from './key-release.ts';
 import { LeaseKeeper, leaseRefusals, type HeldLease } from './lease.ts';
-import { TpmAttester, type TpmAttesterOptions } from './tpm/attester.ts';
+import { openMachine, type MachineOptions, type OpenMachine } from './machine.ts';
 import { chooseModelFile, openWeights, type Weights } from './weights.ts';
 
 /** What happens, for whoever watches. Nothing in it is secret. */
 export type AgentStep =
+  | { readonly step: 'remark'; readonly text: string }
   | { readonly step: 'enrolled'; readonly attestationKeyName: string }
   | { readonly step: 'granted'; readonly leaseSeconds: number; readonly logIndex: bigint }
   | { readonly step: 'unsealing'; readonly doneBytes: number; readonly totalBytes: number }
@@ -42,7 +43,7 @@ export interface AgentOptions {
   readonly release: KeyReleaseOptions;
   readonly bundle: SealedBundle;
   readonly policy: InferencePolicy;
-  readonly tpm: { readonly address: string } & TpmAttesterOptions;
+  readonly machine: MachineOptions;
   readonly modelFile?: string;
   readonly engine: { readonly contextTokens: number; readonly threads?: number; readonly gpu?: boolean };
   readonly listen: { readonly host: string; readonly port: number };
@@ -148,28 +149,33 @@ async function unsealWeights(
   return weights;
 }
 
-/** The TPM is opened for each exchange and left to others in between. */
+/** The devices are opened for each exchange and left to others in between. */
 async function attestAndRelease(options: AgentOptions, renews: string | null): Promise<ReleasedKey> {
-  const { release, bundle, policy, tpm, onStep } = options;
-  const attester = await TpmAttester.open(tpm.address, tpm);
+  const { release, bundle, policy, onStep } = options;
+  const machine = await openMachine(options.machine);
   try {
-    if (renews === null) {
-      await enrol(release, attester);
-      onStep({ step: 'enrolled', attestationKeyName: toHex(attester.attestationKeyName) });
-    }
+    if (renews === null) await announce(options, machine);
     const subject = {
       manifestDigest: bundle.manifest.digest,
       inferencePolicyDigest: toHex(policy.digest),
       renews,
     };
-    const released = await requestRelease(release, subject, [attester]);
+    const released = await requestRelease(release, subject, machine.attesters);
     const leaseSeconds = released.lease.endsAt - released.lease.startsAt;
     if (renews === null) onStep({ step: 'granted', leaseSeconds, logIndex: released.logIndex });
     else onStep({ step: 'renewed', leaseSeconds });
     return released;
   } finally {
-    await attester.close();
+    await machine.close();
   }
+}
+
+/** Once for each agent: a TPM proves where its key lives; of other devices each report says it. */
+async function announce({ release, onStep }: AgentOptions, { tpm, remarks }: OpenMachine): Promise<void> {
+  for (const text of remarks) onStep({ step: 'remark', text });
+  if (tpm === undefined) return;
+  await enrol(release, tpm);
+  onStep({ step: 'enrolled', attestationKeyName: toHex(tpm.attestationKeyName) });
 }
 
 async function startModelEngine(options: AgentOptions, weights: Weights): Promise<Engine> {

@@ -6,6 +6,7 @@ import { InvalidArgumentError } from 'commander';
 import type { z } from 'zod';
 
 import {
+  deviceClassField,
   digestField,
   displayNameField,
   identifierField,
@@ -13,6 +14,7 @@ import {
   originField,
   reasonField,
 } from '../governance/fields.ts';
+import type { Machine } from '../governance/predicates.ts';
 
 type Parser = (text: string) => string;
 
@@ -78,10 +80,16 @@ export function collectFiles(text: string, earlier: readonly Pair[] = []): reado
   return [...earlier, parsePair(text)];
 }
 
-/** `name=digest`, several times. */
-export function collectNamedDigests(text: string, earlier: readonly Pair[] = []): readonly Pair[] {
+/** `name=digest` for a TPM, `name=class:digest` for any other device, several times. */
+export function collectMachines(text: string, earlier: readonly Machine[] = []): readonly Machine[] {
   const { name, value } = parsePair(text);
-  return [...earlier, { name, value: digestArgument(value) }];
+  const colon = value.indexOf(':');
+  if (colon < 0) return [...earlier, { name, endorsementKeyDigest: digestArgument(value) }];
+  const deviceClass = value.slice(0, colon);
+  if (!deviceClassField.safeParse(deviceClass).success || deviceClass === 'tpm') {
+    throw new InvalidArgumentError('It must be name=digest, or name=class:digest as in sev-snp:….');
+  }
+  return [...earlier, { name, deviceClass, identity: digestArgument(value.slice(colon + 1)) }];
 }
 
 export interface ListenAddress {

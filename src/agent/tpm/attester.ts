@@ -21,7 +21,7 @@ import {
 import { computeName } from '../../../attestation/tpm/name.ts';
 import { attestationKeyTemplates, type EndorsementTemplateName } from '../../../attestation/tpm/templates.ts';
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
-import type { DeviceAttester, DeviceRequest } from '../evidence.ts';
+import type { DeviceAttester, DeviceRequest, TpmRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
 import { type AttestationKey, loadAttestationKey } from './attestation-key.ts';
 import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
@@ -43,7 +43,7 @@ export interface TpmAttesterOptions extends OpenTpmOptions {
 }
 
 /** Which PCRs of one bank. */
-export type PcrRequest = Pick<DeviceRequest, 'bank' | 'pcrs'>;
+export type PcrRequest = Pick<TpmRequest, 'bank' | 'pcrs'>;
 
 export class TpmAttester implements DeviceAttester, EnrollingTpm {
   readonly deviceClass = 'tpm';
@@ -106,6 +106,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
 
   /** The TPM's part of the evidence bundle (evidence.md). */
   async collect(request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue> {
+    if (request.class !== 'tpm') throw new TypeError(`a TPM was asked for evidence of ${request.class}`);
     return writeTpmEvidence(await this.quote(deviceValue, request));
   }
 

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 
 import { toHex } from '../../../attestation/core/bytes.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
-import { leaseOver, startAgent, type AgentStep } from '../../agent/agent.ts';
-import { TpmAttester } from '../../agent/tpm/attester.ts';
+import { leaseOver, startAgent, type AgentOptions, type AgentStep } from '../../agent/agent.ts';
+import { ATTESTED_CLASSES, machineName, openMachine, type AttestedClass } from '../../agent/machine.ts';
+import type { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { createLogger } from '../../platform/logging.ts';
 import {
@@ -35,12 +36,34 @@ const keyAlgorithmOption = (): Option =>
     .choices(['ecc-p256', 'rsa-2048'])
     .default('ecc-p256');
 
-interface TpmOptions {
-  readonly tpm: string;
-  readonly attestationKey: 'ecc-p256' | 'rsa-2048';
+const deviceOption = (): Option =>
+  new Option(
+    '--device <class>',
+    `what proves what this machine is: ${ATTESTED_CLASSES.join(' or ')}; both, if given twice`,
+  )
+    .argParser(collectDevices)
+    .default(undefined, 'what is found');
+
+function collectDevices(text: string, earlier: readonly AttestedClass[] = []): readonly AttestedClass[] {
+  const known = ATTESTED_CLASSES.find((name) => name === text);
+  if (known === undefined) throw new InvalidArgumentError(`It must be ${ATTESTED_CLASSES.join(' or ')}.`);
+  return [...earlier, known];
 }
 
-interface RunOptions extends TpmOptions {
+const sevSnpOption = (): Option =>
+  new Option(
+    '--sev-snp <address>',
+    'the SEV-SNP guest: configfs:PATH, device:PATH, simulated:FOLDER',
+  ).default('auto');
+
+interface MachineOptions {
+  readonly device?: readonly AttestedClass[];
+  readonly tpm: string;
+  readonly attestationKey: 'ecc-p256' | 'rsa-2048';
+  readonly sevSnp: string;
+}
+
+interface RunOptions extends MachineOptions {
   readonly profile: string;
   readonly tokenFile?: string;
   readonly lab: string;
@@ -57,29 +80,43 @@ interface RunOptions extends TpmOptions {
 }
 
 /** Prints what the owner needs to put this machine into an accreditation. */
-async function printIdentity(options: TpmOptions): Promise<void> {
-  const attester = await TpmAttester.open(options.tpm, { keyAlgorithm: options.attestationKey });
+async function printIdentity(options: MachineOptions): Promise<void> {
+  const machine = await openMachine(machineOf(options));
   try {
-    const { subjectPublicKeyInfo } = readCertificate(
-      attester.endorsementCertificate,
-      'endorsementCertificate',
-    );
-    print(createHash('sha256').update(subjectPublicKeyInfo).digest('hex'));
-    remark(`attestation key ${toHex(attester.attestationKeyName)}`);
+    const { attesters, tpm, remarks } = machine;
+    for (const attester of attesters) if (attester !== tpm) print(machineName(attester));
+    if (tpm !== undefined) printTpm(tpm);
+    for (const text of remarks) remark(text);
   } finally {
-    await attester.close();
+    await machine.close();
   }
+}
+
+function printTpm({ endorsementCertificate, attestationKeyName }: TpmAttester): void {
+  const { subjectPublicKeyInfo } = readCertificate(endorsementCertificate, 'endorsementCertificate');
+  print(createHash('sha256').update(subjectPublicKeyInfo).digest('hex'));
+  remark(`attestation key ${toHex(attestationKeyName)}`);
+}
+
+function machineOf({ device, tpm, attestationKey, sevSnp }: MachineOptions): AgentOptions['machine'] {
+  return {
+    tpm: { address: tpm, keyAlgorithm: attestationKey },
+    sevSnp: { address: sevSnp },
+    ...(device === undefined ? {} : { devices: device }),
+  };
 }
 
 function describeStep(step: Exclude<AgentStep, { readonly step: 'unsealing' }>): string {
   switch (step.step) {
+    case 'remark':
+      return step.text;
     case 'enrolled':
       return `enrolled: the TPM proved that it holds attestation key ${step.attestationKeyName.slice(0, 20)}…`;
     case 'granted':
       return `granted: lease of ${step.leaseSeconds} s; the decision is entry ${step.logIndex} of the log, proof verified`;
     case 'unsealed': {
       const { locked, dontDump } = step.protection;
-      const kept = `${locked ? 'locked' : 'not locked (no swap is on)'}, ${dontDump ? 'left out of' : 'part of'} core dumps`;
+      const kept = `${locked ? 'cannot be swapped' : 'not locked (no swap is on)'}, ${dontDump ? 'left out of' : 'part of'} core dumps`;
       return `unsealed: ${step.bytes} bytes in memory, ${kept}`;
     }
     case 'engine':
@@ -124,7 +161,7 @@ async function run(location: string, options: RunOptions): Promise<void> {
         },
         bundle,
         policy,
-        tpm: { address: options.tpm, keyAlgorithm: options.attestationKey },
+        machine: machineOf(options),
         engine: { contextTokens: options.context, ...pick(options) },
         listen: options.listen,
         logger: createLogger(),
@@ -150,9 +187,11 @@ export function registerAgent(program: Command): void {
 
   agent
     .command('identity')
-    .description("print the digest of this machine's endorsement key, for its accreditation")
+    .description('print what names this machine in an accreditation')
+    .addOption(deviceOption())
     .addOption(tpmOption())
     .addOption(keyAlgorithmOption())
+    .addOption(sevSnpOption())
     .action(printIdentity);
 
   agent
@@ -170,8 +209,10 @@ export function registerAgent(program: Command): void {
       'what the model is used for; the release policy judges it',
       purposeArgument,
     )
+    .addOption(deviceOption())
     .addOption(tpmOption())
     .addOption(keyAlgorithmOption())
+    .addOption(sevSnpOption())
     .addOption(listenOption('where the model answers', '127.0.0.1:8080'))
     .option('--api-key-file <file>', 'ask callers for the key in the first line of this file')
     .option('--model-file <path>', 'the GGUF file of the bundle; needed when there are several')

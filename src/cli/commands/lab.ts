@@ -1,13 +1,13 @@
 import { Option, type Command } from 'commander';
 
+import type { Machine } from '../../governance/predicates.ts';
 import { systemClock } from '../../platform/clock.ts';
 import {
   collect,
-  collectNamedDigests,
+  collectMachines,
   displayNameArgument,
   identifierArgument,
   jurisdictionArgument,
-  type Pair,
   parsePositiveInteger,
 } from '../arguments.ts';
 import {
@@ -24,7 +24,7 @@ interface AccreditOptions extends SigningOptions {
   readonly organisation: string;
   readonly jurisdiction: string;
   readonly labKey: readonly string[];
-  readonly machine: readonly Pair[];
+  readonly machine: readonly Machine[];
   readonly days: number;
 }
 
@@ -54,10 +54,10 @@ export function registerLab(program: Command): void {
     )
     .addOption(
       new Option(
-        '--machine <name=digest>',
-        'a machine and its endorsement-key digest, from `weightgate agent identity`; several times',
+        '--machine <name=identity>',
+        'a machine and what `weightgate agent identity` prints on it; several times',
       )
-        .argParser(collectNamedDigests)
+        .argParser(collectMachines)
         .default([], 'none'),
     )
     .option('--days <number>', 'how long the accreditation lasts', parsePositiveInteger, 365)
@@ -68,7 +68,7 @@ export function registerLab(program: Command): void {
         organisation: options.organisation,
         jurisdiction: options.jurisdiction,
         publicKeys: await Promise.all(options.labKey.map(readPublicKey)),
-        machines: options.machine.map(({ name, value }) => ({ name, endorsementKeyDigest: value })),
+        machines: [...options.machine],
         endsAt: systemClock.posixSeconds() + options.days * DAY_SECONDS,
       }));
     });
