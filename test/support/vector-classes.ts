@@ -1,0 +1,8 @@
+/** The classes of vectors that can be run, by name. A new class is one module and one entry here. */
+
+import { sevSnpVectors } from './vector-snp.ts';
+import type { VectorClass } from './vector-runner.ts';
+
+export const vectorClasses: ReadonlyMap<string, VectorClass> = new Map(
+  [sevSnpVectors].map((vectorClass) => [vectorClass.name, vectorClass]),
+);
