@@ -1,0 +1,97 @@
+/** What the figures are held against (docs/benchmarks.md). Only ratios of one run: absolute rates depend on the machine. */
+
+import type { Figures, MeasuredRow } from './row.ts';
+
+const LEAST_OF_LIMIT = 0.95;
+const LEAST_OF_AGE = 9;
+const MOST_BESIDE_BYTES = 64 * 1024 * 1024;
+const LEAST_OF_UNSEALING = 0.8;
+
+export interface Bar {
+  readonly what: string;
+  /** Undefined where something was not measured. */
+  readonly passed: boolean | undefined;
+  readonly found: string;
+}
+
+type Find = (name: string) => Figures | undefined;
+
+/** @param big the row at a larger size, where one was measured */
+export function judge(rows: readonly MeasuredRow[], big?: MeasuredRow): readonly Bar[] {
+  const find: Find = (name) => rows.find((row) => row.name === name)?.figures;
+  return [limitBar(find), ageBar(find), memoryBar(big === undefined ? rows : [...rows, big]), sealBar(find)];
+}
+
+const COPIES = ['copy-1', 'copy-all', 'cp', 'copy-file-1', 'copy-file-all', 'cp-ordinary'];
+
+/** The fastest plain copy into the same kind of pages. */
+export function bestCopy(rows: readonly MeasuredRow[], pages: Figures['pages']): MeasuredRow | undefined {
+  return rows
+    .filter(({ name, figures }) => COPIES.includes(name) && figures?.pages === pages)
+    .toSorted((left, right) => medianOf(right) - medianOf(left))[0];
+}
+
+function medianOf({ figures }: MeasuredRow): number {
+  return figures?.rate.median ?? 0;
+}
+
+function limitBar(find: Find): Bar {
+  const what = `unseal, all cores: at least ${LEAST_OF_LIMIT} of the best plain copy into the same memory, or of AES-256-GCM on all cores where that is lower`;
+  const ours = find('unseal-all');
+  const cipher = find('cipher-all');
+  const copies = COPIES.flatMap((name) => {
+    const figures = find(name);
+    return figures?.pages === ours?.pages && figures !== undefined
+      ? [{ name, rate: figures.rate.median }]
+      : [];
+  });
+  if (ours === undefined || cipher === undefined || copies.length === 0) return notMeasured(what);
+  const best = copies.reduce((most, copy) => (copy.rate > most.rate ? copy : most));
+  const limit = cipher.rate.median < best.rate ? { name: 'cipher-all', rate: cipher.rate.median } : best;
+  return ratioBar(what, ours.rate.median / limit.rate, LEAST_OF_LIMIT, `of ${limit.name}`);
+}
+
+function ageBar(find: Find): Bar {
+  const what = `unseal, all cores: at least ${LEAST_OF_AGE} × age -d`;
+  const [ours, age] = [find('unseal-all'), find('age')];
+  if (ours === undefined || age === undefined) return notMeasured(what);
+  const whole = ours.processRate === undefined ? 0 : ours.processRate.median / age.rate.median;
+  const beside = `× age; ${whole.toFixed(2)} with the start and end of the process`;
+  return ratioBar(what, ours.rate.median / age.rate.median, LEAST_OF_AGE, beside);
+}
+
+/** Of every row that opens, at every size. */
+function memoryBar(rows: readonly MeasuredRow[]): Bar {
+  const what = `unseal: at most ${mebibytes(MOST_BESIDE_BYTES)} MiB of memory beside the result, whatever the size`;
+  const measured = rows.flatMap(({ name, figures }) =>
+    name.startsWith('unseal') && figures?.memoryBytes !== undefined
+      ? [{ name, bytes: figures.memoryBytes, before: figures.beforeBytes ?? 0 }]
+      : [],
+  );
+  if (measured.length === 0) return notMeasured(what);
+  const { name, bytes, before } = measured.reduce((most, row) => (row.bytes > most.bytes ? row : most));
+  return {
+    what,
+    passed: bytes <= MOST_BESIDE_BYTES,
+    found: `${mebibytes(bytes)} MiB (${name}), ${mebibytes(before)} of them before it began`,
+  };
+}
+
+function sealBar(find: Find): Bar {
+  const what = `seal 8 files: at least ${LEAST_OF_UNSEALING} of unseal, all cores`;
+  const [seal, unseal] = [find('seal'), find('unseal-all')];
+  if (seal === undefined || unseal === undefined) return notMeasured(what);
+  return ratioBar(what, seal.rate.median / unseal.rate.median, LEAST_OF_UNSEALING, 'of unsealing');
+}
+
+function ratioBar(what: string, ratio: number, least: number, unit: string): Bar {
+  return { what, passed: ratio >= least, found: `${ratio.toFixed(2)} ${unit}` };
+}
+
+function notMeasured(what: string): Bar {
+  return { what, passed: undefined, found: 'not measured' };
+}
+
+export function mebibytes(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(1);
+}
