@@ -167,8 +167,11 @@ describe('sev-snp-measure', () => {
     `LM-2 to LM-7: computes the same for the OVMF of this machine${installed.length === 0 ? ' (none for SEV-SNP here)' : ''}`,
     (context) => {
       if (missing !== undefined) context.skip(missing);
-      const cases = installed.map((image): Case => {
-        return { image, hypervisor: 'qemu', vcpus: 2, model: 'EPYC-Genoa', features: 1, kernel: null };
+      const cases = installed.flatMap((image): Case[] => {
+        const plain = { image, hypervisor: 'qemu', vcpus: 2, model: 'EPYC-Genoa', features: 1 } as const;
+        const { kernelHashesAddress } = readOvmf(new Uint8Array(readFileSync(image)));
+        const boots = kernelHashesAddress === null ? [] : ([['a kernel', 'an initrd', 'quiet']] as const);
+        return [null, ...boots].map((kernel) => ({ ...plain, kernel }));
       });
       expect(cases.map(measure)).toEqual(ask(cases));
     },
