@@ -73,3 +73,13 @@ function refuseConflict(path: string, other: string): never {
 export function comparePaths(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
+
+/** All folders that the paths need, the outer before the inner, the bundle itself first. */
+export function foldersOf(paths: readonly string[]): ReadonlySet<string> {
+  const folders = new Set(['']);
+  for (const path of paths) {
+    for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1))
+      folders.add(path.slice(0, at));
+  }
+  return folders;
+}

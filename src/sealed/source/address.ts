@@ -56,9 +56,12 @@ function encodeSegment(segment: string): string {
   );
 }
 
+/** Host names as URL writes them. The unspecified addresses lead to this machine too. */
+const LOOPBACK =
+  /^(?:(?:.+\.)?localhost|127\.[0-9.]+|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:7f[0-9a-f]{2}:[0-9a-f]+|0:0)\])$/;
+
 export function isLoopback({ hostname }: URL): boolean {
-  if (hostname === 'localhost' || hostname.endsWith('.localhost')) return true;
-  return /^127\./.test(hostname) || hostname === '[::1]' || /^\[::ffff:7f/.test(hostname);
+  return LOOPBACK.test(hostname);
 }
 
 /**

@@ -8,7 +8,9 @@ import { listFiles, refuseDigest } from '../files.ts';
 import { MANIFEST_PATH, MAX_MANIFEST_BYTES, TAGS_HEADER_BYTES, TAGS_PATH } from '../layout.ts';
 import type { ManifestTrust, SealedFile } from '../manifest.ts';
 import type { PoolOptions } from '../pool.ts';
+import { foldersOf } from '../paths.ts';
 import { SealedBundle } from '../reader.ts';
+import { systemErrorName } from '../refusals.ts';
 import { readInOrder, stretchesOf } from './in-order.ts';
 import { bytesKept, PartialFile, removeFile, writing } from './partial-file.ts';
 import { fetchEnvironment, sourceMalformed } from './refusals.ts';
@@ -61,8 +63,7 @@ async function prepare(
   { source, manifest, files, tags }: SealedBundle,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const folders = new Set([...files.keys()].map((path) => dirname(join(partial, path))));
-  for (const path of [partial, ...folders]) await mkdir(path, { recursive: true });
+  for (const path of foldersOf([...files.keys()])) await ensureFolder(join(partial, path));
   for (const path of await listFiles(partial)) {
     if (!files.has(path)) await removeFile(join(partial, path));
   }
@@ -74,6 +75,12 @@ async function prepare(
     await writeFileDurably(join(partial, path), content, 0o644);
   }
   await requireSpace(partial, manifest.files);
+}
+
+async function ensureFolder(path: string): Promise<void> {
+  await mkdir(path).catch((cause: unknown) => {
+    if (systemErrorName(cause) !== 'EEXIST') throw cause;
+  });
 }
 
 function refuseGrown(path: string, maxBytes: number): never {
