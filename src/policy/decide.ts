@@ -9,6 +9,7 @@ import type { Phase } from '../governance/fields.ts';
 import { accreditationAt, type GovernanceState } from '../governance/state.ts';
 import type { EvidenceSummary, ReleaseFacts } from './facts.ts';
 import { judgeFloors, leaseSecondsOf } from './floors.ts';
+import { sevSnpFactsOf } from './sev-snp-facts.ts';
 import type { PolicyAnswer, PolicyQuestion, ReleasePolicyEngine } from './release-policy.ts';
 
 export const policyRefusals = defineRefusals('unacceptable', {
@@ -113,7 +114,8 @@ function questionOf(
 ): FullQuestion | undefined {
   const lab = accreditationAt(state, facts.lab, at);
   const model = state.models.get(facts.manifestDigest);
-  if (lab === undefined || model === undefined) return undefined;
+  const guest = sevSnpFactsOf(devices);
+  if (lab === undefined || model === undefined || guest === undefined) return undefined;
   return {
     action: facts.renews === null ? 'obtain' : 'renew',
     lab: { lab: lab.lab, organisation: lab.organisation, jurisdiction: lab.jurisdiction },
@@ -125,6 +127,7 @@ function questionOf(
       machine: {
         deviceClasses: [...new Set(devices.map((device) => device.class))].sort(),
         simulated: devices.some(({ simulated }) => simulated),
+        ...guest,
       },
     },
   };

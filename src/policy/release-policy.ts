@@ -21,6 +21,7 @@ import {
 import { excerpt, fromUtf8 } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { readFileBounded } from '../platform/files.ts';
+import type { SevSnpFacts } from './sev-snp-facts.ts';
 
 export const releasePolicyRefusals = defineRefusals('malformed', {
   'policy-not-parsed': {
@@ -55,7 +56,11 @@ export interface PolicyQuestion {
     readonly purpose: string;
     readonly mode: string;
     readonly at: number;
-    readonly machine: { readonly deviceClasses: readonly string[]; readonly simulated: boolean };
+    readonly machine: {
+      readonly deviceClasses: readonly string[];
+      readonly simulated: boolean;
+      readonly sevSnp?: SevSnpFacts;
+    };
   };
 }
 

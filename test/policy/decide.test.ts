@@ -98,8 +98,23 @@ describe('decision', () => {
 });
 
 function deviceOf(name: string) {
-  return name === 'tpm' ? tpm : { class: name, simulated: false, claims: { identity: digestOf(name) } };
+  if (name === 'tpm') return tpm;
+  const claims = { identity: digestOf(name), ...(name === 'sev-snp' ? guest : {}) };
+  return { class: name, simulated: false, claims };
 }
+
+/** Of the claims of an SEV-SNP guest those that a policy can ask about. */
+const guest = {
+  productLine: 'Genoa',
+  signingKey: 'vcek',
+  cspId: null,
+  vmpl: 0,
+  measurement: 'ab'.repeat(48),
+  referenceValues: 'image 7',
+  guestPolicy: { smtAllowed: true, singleSocket: false },
+  tcb: { reported: { snp: 28 } },
+  minimumTcbSets: ['amd-2026-02'],
+};
 
 /** Adds a machine to those that the lab's accreditation names. */
 async function accredit(log: ExampleLog, machine: object): Promise<void> {
@@ -182,13 +197,42 @@ describe('floors, under a policy that permits everything (RP-19, GV-50)', () => 
     const log = await readyLog();
     const { releasePolicy } = examples;
     await log.say('release-policy/v1', { ...releasePolicy, epoch: 2, deviceSets: [['tpm'], ['sev-snp']] });
-    const chip = { class: 'sev-snp', simulated: false, claims: { identity: digestOf('chip') } };
+    const chip = { ...deviceOf('sev-snp'), claims: { ...guest, identity: digestOf('chip') } };
     const withChip = () => ask(log, { evidence: { outcome: 'accepted', devices: [chip] } });
     expect(codes(withChip())).toEqual(['floor-machine']);
     await accredit(log, { name: 'rack-2', deviceClass: 'nvidia-gpu', identity: digestOf('chip') });
     expect(codes(withChip())).toEqual(['floor-machine']);
     await accredit(log, { name: 'rack-2', deviceClass: 'sev-snp', identity: digestOf('chip') });
     expect(withChip().outcome).toBe('granted');
+  });
+
+  it('RP-20: a policy asks about the guest, and claims that nobody made are refused', async () => {
+    const log = await readyLog();
+    await accredit(log, { name: 'rack-2', deviceClass: 'sev-snp', identity: digestOf('sev-snp') });
+    const when = (condition: string, epoch: number) =>
+      log.say('release-policy/v1', {
+        ...examples.releasePolicy,
+        cedar: `@id("guests") permit (principal, action, resource) when { context.machine has sevSnp && ${condition} };`,
+        deviceSets: [['sev-snp']],
+        epoch,
+      });
+    const withGuest = (changes: object = {}) => {
+      const device = deviceOf('sev-snp');
+      const claims = { ...guest, identity: digestOf('sev-snp'), ...changes };
+      const devices = [{ ...device, claims }];
+      return ask(log, { evidence: { outcome: 'accepted', devices } });
+    };
+    await when(
+      'context.machine.sevSnp.productLine == "Genoa" && context.machine.sevSnp.reportedSnp >= 28',
+      2,
+    );
+    expect(withGuest().outcome).toBe('granted');
+    expect(codes(withGuest({ productLine: 'Milan' }))).toEqual(['policy-refused']);
+    expect(codes(withGuest({ tcb: { reported: { snp: 27 } } }))).toEqual(['policy-refused']);
+    expect(codes(withGuest({ vmpl: 'none' }))).toEqual(['policy-failed']);
+    await when('context.machine.sevSnp has provider', 3);
+    expect(codes(withGuest())).toEqual(['policy-refused']);
+    expect(withGuest({ cspId: 'CN=cloud.example', signingKey: 'vlek' }).outcome).toBe('granted');
   });
 
   it('every device class of one set is there', async () => {

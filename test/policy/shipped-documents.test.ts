@@ -5,6 +5,10 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import {
+  readPolicy as readSevSnpPolicy,
+  readReferenceValues as readSevSnpReferenceValues,
+} from '../../attestation/sev-snp/documents.ts';
 import { readReferenceValues } from '../../attestation/tpm/documents.ts';
 import { predicateSchemas } from '../../src/governance/predicates.ts';
 import { readShape } from '../../src/platform/shape.ts';
@@ -69,6 +73,18 @@ describe('settings of the release policy', () => {
 
   it('GV-1: are of the declared shape', () => {
     expect(refusalCode(() => readShape(schema, settings(), 'settings'))).toBe('accepted');
+  });
+
+  it('GV-1, SN-43: those for SEV-SNP are too, and name sets of minimum firmware that are shipped', () => {
+    const shape = readShape(schema, parse(shipped('release/settings-sev-snp.yaml')), 'settings');
+    const { minimumTcb } = readSevSnpPolicy(shape.sevSnp ?? null);
+    const sets = minimumTcb.sets.map(
+      (name) => JSON.parse(shipped(`reference-values/sev-snp/${name}.json`)) as JsonValue,
+    );
+    expect(sets.map((set) => (readSevSnpReferenceValues(set) as { name: string }).name)).toEqual(
+      minimumTcb.sets,
+    );
+    expect(sets.length).toBe(1);
   });
 
   it.each([
