@@ -6,8 +6,10 @@ import packageDocument from '../../package.json' with { type: 'json' };
 import { registerAgent } from './commands/agent.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerBundle } from './commands/bundle.ts';
+import { registerCollateral } from './commands/collateral.ts';
 import { registerDemo } from './commands/demo.ts';
 import { registerDoctor } from './commands/doctor.ts';
+import { registerEvidence } from './commands/evidence.ts';
 import { registerHold } from './commands/hold.ts';
 import { registerInit } from './commands/init.ts';
 import { registerKey } from './commands/key.ts';
@@ -38,6 +40,8 @@ const REGISTRATIONS = [
   registerStatement,
   registerAgent,
   registerDoctor,
+  registerEvidence,
+  registerCollateral,
   registerAudit,
   registerDemo,
 ];

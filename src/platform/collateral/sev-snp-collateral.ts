@@ -42,6 +42,11 @@ export async function gatherSevSnpCollateral(
   return { collateral, failures };
 }
 
+/** What {@link gatherSevSnpCollateral} asks for, in its order. */
+export function sevSnpItems(claimed: ClaimedReport): readonly CollateralItem[] {
+  return claimedQuestions(claimed).map(({ item }) => item);
+}
+
 interface Question {
   readonly item: CollateralItem;
   /** Names of what the answer holds. */
