@@ -10,7 +10,7 @@ import {
   type RefusalFamilyName,
 } from '../../attestation/core/refusal.ts';
 import { Jobs } from './jobs.ts';
-import { sealedEnvironment } from './refusals.ts';
+import { interrupted, sealedEnvironment } from './refusals.ts';
 
 /** More threads than this gain nothing that memory can follow, and each costs a scratch buffer and a heap. */
 const MAX_DEFAULT_THREADS = 8;
@@ -110,14 +110,6 @@ async function firstFailure(runs: readonly Promise<Error | undefined>[]): Promis
 export function threadCount({ threads }: PoolOptions, jobCount: number, most: number): number {
   const wanted = threads ?? Math.min(availableParallelism(), most);
   return Math.max(1, Math.min(Math.floor(wanted) || 1, jobCount));
-}
-
-function interrupted(): RefusalError {
-  return sealedEnvironment.error('sealed-interrupted', {
-    field: 'work',
-    expected: 'to run to its end',
-    found: 'a request to stop',
-  });
 }
 
 /** Jobs that nobody finished and nobody refused must never pass for done. */

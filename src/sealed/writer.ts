@@ -16,7 +16,7 @@ import { listFiles, openRegularFile, readFully, refuseUnreadable } from './files
 import { deriveKeyCommitment } from './keys.ts';
 import { chunkCount, MANIFEST_PATH, SALT_BYTES, TAGS_PATH } from './layout.ts';
 import { checkLimits, modelNameSchema, signManifest, type ModelName, type SealedFile } from './manifest.ts';
-import { checkPaths, comparePaths } from './paths.ts';
+import { checkPaths, comparePaths, foldersOf } from './paths.ts';
 import { refuseNotWritten, sealedUsage, systemErrorName } from './refusals.ts';
 import {
   fileIdentity,
@@ -197,7 +197,7 @@ async function prepareFolder(
   files: readonly SourceFile[],
   record: SealingRecord,
 ): Promise<void> {
-  for (const path of foldersOf(files)) await makeFolder(join(folder, path));
+  for (const path of foldersOf(files.map(({ path }) => path))) await makeFolder(join(folder, path));
   const finished = record.finished();
   const unfinished = files.map(({ path }) => path).filter((path) => !finished.has(path));
   for (const path of [...unfinished, TAGS_PATH, MANIFEST_PATH]) await rm(join(folder, path), { force: true });
@@ -234,7 +234,7 @@ async function writeBundle(
     signers,
   );
   await writeFileDurably(join(folder, MANIFEST_PATH), manifest.bytes, 0o644);
-  for (const path of foldersOf(files)) await syncFolder(join(folder, path));
+  for (const path of foldersOf(files.map(({ path }) => path))) await syncFolder(join(folder, path));
   await onManifest?.(manifest.digest);
   return { manifestDigest: manifest.digest, files: sealedFiles, totalBytes: sumBytes(sealedFiles) };
 }
@@ -242,16 +242,6 @@ async function writeBundle(
 async function publish(partial: string, target: string): Promise<void> {
   await rename(partial, target);
   await syncFolder(dirname(resolve(target)));
-}
-
-/** All folders that the paths need, the outer before the inner, the bundle itself first. */
-function foldersOf(files: readonly { readonly path: string }[]): readonly string[] {
-  const folders = new Set(['']);
-  for (const { path } of files) {
-    for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1))
-      folders.add(path.slice(0, at));
-  }
-  return [...folders];
 }
 
 async function syncFolder(path: string): Promise<void> {
