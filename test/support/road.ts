@@ -51,24 +51,28 @@ export interface AgentChanges {
 export interface RoadOptions {
   /** Length of the leases; an hour unless it says otherwise. */
   readonly leaseSeconds?: number;
+  /** Makes the model in a new folder and tells the pattern in it; the tiny model unless it says otherwise. */
+  readonly makeModel?: (folder: string) => Promise<Uint8Array>;
 }
 
 export class Road {
   readonly folder: string;
   readonly leaseSeconds: number;
+  private readonly makeModel: (folder: string) => Promise<Uint8Array>;
   private tpm: DemoMachine | undefined;
   server!: Program;
   /** The 32 bytes by which the weights are known wherever they turn up. */
   pattern!: Uint8Array;
   private readonly programs: Program[] = [];
 
-  private constructor(folder: string, leaseSeconds: number) {
+  private constructor(folder: string, { leaseSeconds = 3600, makeModel = makeMarkedModel }: RoadOptions) {
     this.folder = folder;
     this.leaseSeconds = leaseSeconds;
+    this.makeModel = makeModel;
   }
 
-  static async build({ leaseSeconds = 3600 }: RoadOptions = {}): Promise<Road> {
-    const road = new Road(await mkdtemp(join(tmpdir(), 'weightgate-road-')), leaseSeconds);
+  static async build(options: RoadOptions = {}): Promise<Road> {
+    const road = new Road(await mkdtemp(join(tmpdir(), 'weightgate-road-')), options);
     try {
       await road.prepare();
       await road.makeServer();
@@ -209,7 +213,7 @@ export class Road {
         this.tpm = await DemoMachine.switchOn(this.path('tpm'));
       })(),
       (async () => {
-        this.pattern = await makeMarkedModel(this.path('model'));
+        this.pattern = await this.makeModel(this.path('model'));
       })(),
       ...keys.map((name) =>
         this.succeed('key', 'create', this.path(`${name}.key`), '--name', name, ...this.passphrase),
