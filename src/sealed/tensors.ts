@@ -13,6 +13,11 @@ export const weightsRefusals = defineRefusals('malformed', {
   'weights-tensor-overlap': { means: 'Two tensors share bytes.', hint: NOT_SOUND },
   'weights-tensor-hole': { means: 'Bytes between tensors belong to none.', hint: NOT_SOUND },
   'weights-tensor-outside': { means: 'A tensor leaves the file.', hint: NOT_SOUND },
+  'weights-index-malformed': { means: 'An index of shards cannot be read.', hint: NOT_SOUND },
+  'weights-index-disagrees': {
+    means: 'An index of shards names other tensors than the shards hold.',
+    hint: 'Take index and shards from one release of their publisher; one of them is of another.',
+  },
   'weights-trailing': { means: 'Bytes follow after the last tensor.', hint: NOT_SOUND },
 });
 

@@ -252,56 +252,14 @@ describe('GGUF', () => {
     expect(await code(readGguf, file({ version: 2 }))).toBe('accepted');
   });
 
-  // ggml.h `ggml_type` and ggml-common.h `block_*`: elements and bytes of a block.
-  const blocks: readonly [number, number, number][] = [
-    ...([
-      [0, 1, 4],
-      [1, 1, 2],
-      [2, 32, 18],
-      [3, 32, 20],
-      [6, 32, 22],
-      [7, 32, 24],
-      [8, 32, 34],
-    ] as const),
-    ...([
-      [9, 32, 36],
-      [10, 256, 84],
-      [11, 256, 110],
-      [12, 256, 144],
-      [13, 256, 176],
-      [14, 256, 210],
-    ] as const),
-    ...([
-      [15, 256, 292],
-      [16, 256, 66],
-      [17, 256, 74],
-      [18, 256, 98],
-      [19, 256, 50],
-      [20, 32, 18],
-    ] as const),
-    ...([
-      [21, 256, 110],
-      [22, 256, 82],
-      [23, 256, 136],
-      [24, 1, 1],
-      [25, 1, 2],
-      [26, 1, 4],
-      [27, 1, 8],
-    ] as const),
-    ...([
-      [28, 1, 8],
-      [29, 256, 56],
-      [30, 1, 2],
-      [34, 256, 54],
-      [35, 256, 66],
-      [39, 32, 17],
-      [40, 64, 36],
-    ] as const),
-    ...([
-      [41, 128, 18],
-      [42, 64, 18],
-    ] as const),
-  ];
+  // ggml.h `ggml_type` and ggml-common.h `block_*`: number, elements of a block, bytes of a block.
+  const blocks =
+    `0 1 4, 1 1 2, 2 32 18, 3 32 20, 6 32 22, 7 32 24, 8 32 34, 9 32 36, 10 256 84, 11 256 110, 12 256 144,
+    13 256 176, 14 256 210, 15 256 292, 16 256 66, 17 256 74, 18 256 98, 19 256 50, 20 32 18, 21 256 110, 22 256 82,
+    23 256 136, 24 1 1, 25 1 2, 26 1 4, 27 1 8, 28 1 8, 29 256 56, 30 1 2, 34 256 54, 35 256 66, 39 32 17, 40 64 36,
+    41 128 18, 42 64 18`
+      .split(',')
+      .map((row) => row.trim().split(' ').map(Number) as [number, number, number]);
   it.each(blocks)('SW-51: type %i is of blocks of %i elements in %i bytes', async (type, elements, bytes) => {
     const sound = file({ tensors: [tensor('a', [2 * elements, 3], type, 0)], data: 6 * bytes });
     const [found] = await read(readGguf, sound);
