@@ -73,7 +73,7 @@ export async function startRangeServer(
   files: ServedFiles,
   { tls }: RangeServerOptions = {},
 ): Promise<RangeServer> {
-  const handler = new Handler(new Map(files));
+  const handler = new Handler(new Map([...files].map(([path, bytes]) => [path, Uint8Array.from(bytes)])));
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     handler.handle(request, response);
   };

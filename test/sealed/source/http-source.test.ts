@@ -6,10 +6,11 @@ import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { SealedBundle } from '../../../src/sealed/reader.ts';
 import { HttpSource } from '../../../src/sealed/source/http-source.ts';
 import type { MirrorOptions } from '../../../src/sealed/source/mirror.ts';
+import { unseal } from '../../../src/sealed/unseal.ts';
 import { issueCertificate, rsaKeys } from '../../support/certificates.ts';
 import { startRangeServer, type Fault, type RangeServer } from '../../support/range-server.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
-import { TRUST } from '../fixtures.ts';
+import { modelKeyMemory, TRUST } from '../fixtures.ts';
 import {
   CHUNK,
   HASTE,
@@ -101,6 +102,37 @@ describe('a mirror without faults', () => {
     );
     server.files.set('pub/weightgate.manifest.json', new Uint8Array(32 * 1024 * 1024 + 1));
     expect(await refusalCodeAsync(() => SealedBundle.open(sourceAt(server), TRUST))).toBe('file-too-large');
+  });
+});
+
+describe('opening into memory from a mirror', () => {
+  async function unsealAt(server: RangeServer): Promise<string> {
+    const bundle = await SealedBundle.open(sourceAt(server), TRUST);
+    server.choose = ({ path, headers }) =>
+      path === `pub/${WEIGHTS}` && headers['cache-control'] === undefined
+        ? { kind: 'corrupt', at: 11 }
+        : undefined;
+    const modelKey = modelKeyMemory();
+    try {
+      return await refusalCodeAsync(async () => {
+        const unsealed = await unseal(bundle, modelKey);
+        for (const [path, bytes] of plaintext) {
+          const memory = unsealed.files.get(path)!;
+          expect(Buffer.compare(memory.read(0, memory.bytes), bytes), path).toBe(0);
+        }
+        unsealed.close();
+      });
+    } finally {
+      modelKey.close();
+    }
+  }
+
+  it('SW-41: chunks that come wrong once are fetched again, chunks that always do refuse it all', async () => {
+    const server = await startMirror();
+    expect(await unsealAt(server)).toBe('accepted');
+    const spoilt = await startMirror();
+    spoilt.files.get(`pub/${WEIGHTS}`)![CHUNK + 5]! ^= 0x80;
+    expect(await unsealAt(spoilt)).toBe('sealed-chunk-tag');
   });
 });
 
