@@ -2,7 +2,9 @@
 
 import { describeDeviceClass } from './contract.ts';
 import { makeExampleFixture } from './example-fixture.ts';
+import { makeSevSnpFixture } from './sev-snp-fixture.ts';
 import { makeTpmFixture } from './tpm-fixture.ts';
 
 describeDeviceClass('tpm', makeTpmFixture);
+describeDeviceClass('sev-snp', makeSevSnpFixture);
 describeDeviceClass('example', makeExampleFixture);
