@@ -5,6 +5,7 @@ import type { JsonValue } from '../core/canonical-json.ts';
 import type { DeviceInputs } from '../core/device-class.ts';
 import { defineChecks, judge } from '../core/verdict.ts';
 import type { Check, Checklist, Refused, Verdict } from '../core/verdict.ts';
+import { appraiseFirmware } from './appraise-firmware.ts';
 import { appraiseGuest } from './appraise-guest.ts';
 import { appraisePlatform } from './appraise-platform.ts';
 import { authenticateReport, demandReportData, reportChecks } from './authenticate.ts';
@@ -171,6 +172,8 @@ function appraise(
   checks: Checklist,
 ): AppraisalResult {
   const { sets, processors } = policy.minimumTcb;
-  appraisePlatform(authentic, policy, mergeMinima(minimumSets, sets, processors), time, checks);
+  const minima = mergeMinima(minimumSets, sets, processors);
+  appraisePlatform(authentic, policy, time, checks);
+  appraiseFirmware(authentic, policy, minima, checks);
   return { launch: appraiseGuest(authentic.report, policy, launches, checks), minimumTcbSets: sets };
 }
