@@ -41,7 +41,7 @@ describe.skipIf(missing !== undefined)(
       },
     );
 
-    it('SN-17: a trailer field that is written out is read, and no other than the default', () => {
+    it('SN-23: a trailer field that is written out is read, and no other than the default', () => {
       const bytes = file('certs/milan-ark.der');
       expect(refusalCode(() => readCertificate(bytes, 'ark'))).toBe('accepted');
       const changed = Buffer.from(
