@@ -1,15 +1,28 @@
 /** Reference documents of all device classes, by the class that each names. */
 
+import { z } from 'zod';
+
 import { excerpt } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { shapeRefusals } from '../../attestation/core/json-shape.ts';
 import { readReferenceValues as readSevSnpValues } from '../../attestation/sev-snp/documents.ts';
 import { readReferenceValues as readTpmValues } from '../../attestation/tpm/documents.ts';
+import { readConfiguration } from '../platform/configuration.ts';
 
 const READERS = new Map<string, (values: JsonValue) => unknown>([
   ['tpm', readTpmValues],
   ['sev-snp', readSevSnpValues],
 ]);
+
+/** What persons wrote or a tool indented is as good: the statement carries the one canonical form of it. */
+const documentSchema = z.custom<JsonValue>((value) => typeof value === 'object' && value !== null, {
+  message: 'not a document',
+});
+
+/** Reads a reference document: JSON in any layout. @throws RefusalError `file-*`, `configuration-yaml`, `shape-mismatch` */
+export async function readReferenceDocument(path: string): Promise<JsonValue> {
+  return await readConfiguration(path, documentSchema);
+}
 
 /**
  * Checks a document with the reader of its class. Whatever is in force is what every machine is compared with: a

@@ -429,7 +429,7 @@ const ROWS: readonly Row[] = [
   [
     'reference values that are none',
     3,
-    ['/text', '[json-malformed]'],
+    ['/text', '[shape-mismatch]'],
     () => ['reference', 'publish', path('text'), '--name', 'a', '--epoch', '1', ...owner.signed],
   ],
   [

@@ -8,7 +8,7 @@ import type { Refusal } from '../../attestation/core/refusal.ts';
 import { requestRelease } from '../../src/agent/key-release.ts';
 import { manufactureSoftwareTpm, SoftwareTpm } from '../../src/agent/simulated/software-tpm.ts';
 import { TpmAttester } from '../../src/agent/tpm/attester.ts';
-import { sendForgedQuote, sendTwice, type Asking } from '../../src/cli/demo/attacks.ts';
+import { sendForgedEvidence, sendTwice, type Asking } from '../../src/cli/demo/attacks.ts';
 import { formatVerifierKey, makeVerifierKey } from '../../src/log/verifier-key.ts';
 import { readServerProfile, type ServerProfile } from '../../src/platform/server-profile.ts';
 import { signerOf } from '../support/governance.ts';
@@ -138,14 +138,14 @@ describe.skipIf(swtpmMissing !== undefined)('attempts to get the key that are re
 
   describe('by a client that was changed', () => {
     const send = (sending: (asking: Asking) => Promise<Refusal | undefined>) =>
-      road.asLab((options, subject) => sending({ options, subject, tpm: road.machine.address }));
+      road.asLab((options, subject) => sending({ options, subject, device: road.machine }));
 
     it('RP-15, W4: the same request twice', async () => {
       expect((await send(sendTwice))?.code).toBe('challenge-used');
     });
 
     it('RP-17: a quote with one bit changed', async () => {
-      expect((await send(sendForgedQuote))?.code).toBe('tpm-quote-signature');
+      expect((await send(sendForgedEvidence))?.code).toBe('tpm-quote-signature');
     });
   });
 

@@ -51,7 +51,7 @@ export class SevSnpAttester implements DeviceAttester {
    * @throws RefusalError `sev-guest-*`, `snp-*`, `layout-*`; for a simulated guest `file-*` and what its file can be
    */
   static async open(address: string): Promise<SevSnpAttester> {
-    const guest = await guestAt(address);
+    const guest = await openSevSnpGuest(address);
     const evidence = await reportOf(guest, IDENTITY_REPORT_DATA);
     return new SevSnpAttester(guest, claimedIdentity(evidence.claimed), hasKeyCertificate(evidence.claimed));
   }
@@ -74,7 +74,8 @@ export class SevSnpAttester implements DeviceAttester {
   }
 }
 
-async function guestAt(address: string): Promise<SevGuest> {
+/** @throws RefusalError as {@link SevSnpAttester.open} */
+export async function openSevSnpGuest(address: string): Promise<SevGuest> {
   if (!address.startsWith(SIMULATED)) return await openSevGuest(address);
   return await SimulatedSevGuest.open(address.slice(SIMULATED.length));
 }

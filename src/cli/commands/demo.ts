@@ -1,6 +1,6 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 
-import { playDemo } from '../demo/demo.ts';
+import { DEMO_DEVICES, playDemo, type DemoDeviceClass } from '../demo/demo.ts';
 import { withInterruption } from '../interruption.ts';
 
 /** `weightgate demo`: the whole road, played with the commands that everybody uses. */
@@ -8,8 +8,13 @@ export function registerDemo(program: Command): void {
   program
     .command('demo')
     .description('play the whole road once: seal, attest, release, serve, refuse, audit')
+    .addOption(
+      new Option('--device <class>', 'what the machine proves itself by')
+        .choices(DEMO_DEVICES)
+        .default('tpm'),
+    )
     .option('--once', 'end after the summary in place of letting the model answer on')
-    .action(async (options: { once?: true }) => {
-      await withInterruption((signal) => playDemo({ once: options.once === true, signal }));
+    .action(async ({ device, once }: { device: DemoDeviceClass; once?: true }) => {
+      await withInterruption((signal) => playDemo({ device, once: once === true, signal }));
     });
 }

@@ -2,17 +2,16 @@ import type { Command } from 'commander';
 
 import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
 import { Tpm } from '../../agent/tpm/tpm.ts';
-import { readCanonicalFile, writeCanonicalFile } from '../../platform/canonical-file.ts';
+import { writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
 import { usageRefusals } from '../failure.ts';
 import { passphraseOption, print, profileOption, signersOption, statementOption } from '../options.ts';
-import { checkReferenceDocument } from '../reference-documents.ts';
+import { checkReferenceDocument, readReferenceDocument } from '../reference-documents.ts';
 import { registerIdBlock } from '../reference-id-block.ts';
+import { registerRecordGuest } from '../reference-recorded-guest.ts';
 import { registerSevSnp } from '../reference-sev-snp.ts';
 import { submitStatement, type SigningOptions } from '../statement-submission.ts';
-
-const MAX_REFERENCE_BYTES = 48 * 1024;
 
 interface RecordOptions {
   readonly tpm: string;
@@ -58,7 +57,7 @@ interface PublishOptions extends SigningOptions {
   readonly epoch: number;
 }
 
-/** `weightgate reference record|sev-snp|id-block|publish`: what a good machine measures. */
+/** `weightgate reference record|record-guest|sev-snp|id-block|publish`: what a good machine measures. */
 export function registerReference(program: Command): void {
   const reference = program
     .command('reference')
@@ -78,6 +77,7 @@ export function registerReference(program: Command): void {
     .requiredOption('--out <file>', 'new file for the reference document')
     .action(recordReference);
 
+  registerRecordGuest(reference);
   registerSevSnp(reference);
   registerIdBlock(reference);
 
@@ -91,7 +91,7 @@ export function registerReference(program: Command): void {
     .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
     .addOption(passphraseOption())
     .action(async (file: string, options: PublishOptions) => {
-      const values = await readCanonicalFile(file, MAX_REFERENCE_BYTES);
+      const values = await readReferenceDocument(file);
       const deviceClass = checkReferenceDocument(values);
       await submitStatement(options, 'reference-values/v1', () => ({
         deviceClass,

@@ -1,24 +1,22 @@
 /** Attempts that need a dishonest client: made with the agent's own library, with one thing changed. */
 
-import { fromBase64, toBase64 } from '../../../attestation/core/bytes.ts';
-import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { isRefusal, type Refusal } from '../../../attestation/core/refusal.ts';
 import type { DeviceAttester } from '../../agent/evidence.ts';
 import { prepareRelease, type KeyReleaseOptions, type ReleaseSubject } from '../../agent/key-release.ts';
-import { TpmAttester } from '../../agent/tpm/attester.ts';
+import type { DemoDevice, OpenDevice } from './device.ts';
 
 /** Everything that a lab needs to ask for a key. */
 export interface Asking {
   readonly options: KeyReleaseOptions;
   readonly subject: ReleaseSubject;
-  readonly tpm: string;
+  readonly device: Pick<DemoDevice, 'open' | 'forge'>;
 }
 
-/** Sends a request whose quote has one byte changed on its way. @returns what the server said, if it refused */
-export async function sendForgedQuote({ options, subject, tpm }: Asking): Promise<Refusal | undefined> {
-  const attester = await TpmAttester.open(tpm);
+/** Sends a request whose evidence has one bit changed on its way. @returns what the server said, if it refused */
+export async function sendForgedEvidence({ options, subject, device }: Asking): Promise<Refusal | undefined> {
+  const attester = await device.open();
   try {
-    const { envelope } = await prepareRelease(options, subject, [forging(attester)]);
+    const { envelope } = await prepareRelease(options, subject, [forging(attester, device)]);
     return await refusalOf(() => options.client.post('/v1/releases', envelope));
   } finally {
     await attester.close();
@@ -26,8 +24,8 @@ export async function sendForgedQuote({ options, subject, tpm }: Asking): Promis
 }
 
 /** Sends the same request twice. @returns what the server said to the second */
-export async function sendTwice({ options, subject, tpm }: Asking): Promise<Refusal | undefined> {
-  const attester = await TpmAttester.open(tpm);
+export async function sendTwice({ options, subject, device }: Asking): Promise<Refusal | undefined> {
+  const attester = await device.open();
   try {
     const { envelope } = await prepareRelease(options, subject, [attester]);
     await options.client.post('/v1/releases', envelope);
@@ -37,17 +35,11 @@ export async function sendTwice({ options, subject, tpm }: Asking): Promise<Refu
   }
 }
 
-function forging(attester: TpmAttester): DeviceAttester {
+function forging(attester: OpenDevice, { forge }: Asking['device']): DeviceAttester {
   return {
     deviceClass: attester.deviceClass,
     identity: attester.identity,
-    collect: async (request, deviceValue) => {
-      const evidence = (await attester.collect(request, deviceValue)) as { readonly attest: string };
-      const attest = fromBase64(evidence.attest, 'attest').slice();
-      // The last byte belongs to the digest of the PCR values.
-      attest[attest.length - 1] = (attest.at(-1) ?? 0) ^ 1;
-      return { ...evidence, attest: toBase64(attest) } satisfies JsonValue;
-    },
+    collect: async (request, deviceValue) => forge(await attester.collect(request, deviceValue)),
   };
 }
 

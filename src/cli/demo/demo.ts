@@ -1,6 +1,6 @@
 /**
- * The whole road once: every step is a command that a user would type, shown with what it printed. Only the five attempts
- * to cheat need more than a command, because no honest command makes them.
+ * The whole road once: every step is a command that a user would type, shown with what it printed. Only the attempts to
+ * cheat need more than a command, because no honest command makes them.
  */
 
 import { execFile } from 'node:child_process';
@@ -18,12 +18,24 @@ import { openBundleOf } from '../bundle.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted } from '../interruption.ts';
 import { withServer } from '../options.ts';
-import { sendForgedQuote, sendTwice, type Asking } from './attacks.ts';
+import { sendForgedEvidence, sendTwice, type Asking } from './attacks.ts';
 import { ask } from './conversation.ts';
+import type { BadState, DemoDevice } from './device.ts';
 import { DemoMachine } from './machine.ts';
+import { SevSnpDemoMachine } from './sev-snp-machine.ts';
 import { demoRefusals, type CommandOutcome, Stage } from './stage.ts';
 
+/** Machines that the demonstration can play with. */
+const MACHINES = {
+  tpm: (folder: string): Promise<DemoDevice> => DemoMachine.switchOn(folder),
+  'sev-snp': (folder: string): Promise<DemoDevice> => SevSnpDemoMachine.switchOn(folder),
+} as const;
+
+export type DemoDeviceClass = keyof typeof MACHINES;
+export const DEMO_DEVICES = Object.keys(MACHINES) as readonly DemoDeviceClass[];
+
 export interface DemoOptions {
+  readonly device: DemoDeviceClass;
   /** End after the summary; otherwise the model answers on until an interrupt. */
   readonly once: boolean;
   readonly signal: AbortSignal;
@@ -31,7 +43,6 @@ export interface DemoOptions {
 
 const PROJECT = join(import.meta.dirname, '..', '..', '..');
 const POLICY = join(PROJECT, 'policies', 'inference', 'baseline.yaml');
-const RELEASE_SETTINGS = join(PROJECT, 'policies', 'release', 'settings.yaml');
 const RELEASE_POLICY = join(PROJECT, 'policies', 'release', 'research.cedar');
 const TINY_MODEL = join(PROJECT, 'scripts', 'tiny-model', 'main.ts');
 
@@ -42,13 +53,13 @@ const MODEL = 'harbour';
 const PASSPHRASE = 'only for the demonstration';
 
 /** Plays it. @throws RefusalError `demo-step-failed` when something did not end as it should have, and of each step */
-export async function playDemo({ once: endAfterSummary, signal }: DemoOptions): Promise<void> {
+export async function playDemo({ device, once: endAfterSummary, signal }: DemoOptions): Promise<void> {
   const startedAt = performance.now();
   await using undo = new AsyncDisposableStack();
   const stage = undo.use(await Stage.open(signal));
-  const machine = await prepare(stage, undo);
+  const machine = await prepare(stage, device, undo);
   await makeServer(stage);
-  await machine.installAnchors(stage.path('home/anchors'));
+  await install(stage, machine);
   await sealModel(stage);
   await serve(stage, undo);
   await govern(stage, machine);
@@ -60,17 +71,21 @@ export async function playDemo({ once: endAfterSummary, signal }: DemoOptions): 
   stage.say(
     `\nDone in ${seconds} s: a key released only to a machine that proved what it is, one prompt answered, one blocked,\n` +
       `${refused} attempts to cheat refused, every decision in a log that was verified.\n` +
-      'The TPM was simulated: this is an evaluation server, and its log says so in every checkpoint.',
+      `The hardware (${machine.kind}) was simulated: this is an evaluation server, and its log says so in every checkpoint.`,
   );
   if (endAfterSummary) return;
   stage.say(`The model still answers at ${address} (model "${MODEL}"). Press Ctrl-C to end it.`);
   await untilAborted(signal);
 }
 
-/** What a real lab and owner have: keys, a machine with a TPM, a model. */
-async function prepare(stage: Stage, undo: AsyncDisposableStack): Promise<DemoMachine> {
+/** What a real lab and owner have: keys, a machine that can prove what it is, a model. */
+async function prepare(
+  stage: Stage,
+  device: DemoDeviceClass,
+  undo: AsyncDisposableStack,
+): Promise<DemoDevice> {
   stage.step(
-    'Two people of the owner and one lab make their keys; a TPM in software and a small model are made',
+    `Two people of the owner and one lab make their keys; simulated hardware (${device}) and a small model are made`,
   );
   await writeFile(stage.path('passphrase'), `${PASSPHRASE}\n`, { mode: 0o600 });
   const keys = ['alice', 'bob', LAB].map(
@@ -78,7 +93,7 @@ async function prepare(stage: Stage, undo: AsyncDisposableStack): Promise<DemoMa
   );
   // All of them are waited for, whatever becomes of one: what still runs would write into a folder that is removed.
   const [switchedOn, modelled, ...made] = await Promise.allSettled([
-    DemoMachine.switchOn(stage.path('tpm')),
+    MACHINES[device](stage.path('machine')),
     promisify(execFile)(process.execPath, [TINY_MODEL, '--directory', stage.path('model')]),
     ...keys.map((args) => stage.runQuietly(...args)),
   ]);
@@ -100,6 +115,12 @@ function settledValue<T>(result: PromiseSettledResult<T> | undefined): T {
 
 function passphrase(stage: Stage): readonly string[] {
   return ['--passphrase-file', stage.path('passphrase')];
+}
+
+/** Simulated hardware is accepted by nobody who was not told to: its root goes where only an evaluation server looks. */
+async function install(stage: Stage, machine: DemoDevice): Promise<void> {
+  await machine.install(stage.path('home'));
+  for (const command of machine.preparations(stage.path('home'))) await stage.succeed(...command);
 }
 
 async function makeServer(stage: Stage): Promise<void> {
@@ -146,22 +167,21 @@ function statementOptions(stage: Stage): readonly string[] {
 }
 
 /** Statements that need two people each. Those that do not depend on each other are made side by side. */
-async function govern(stage: Stage, machine: DemoMachine): Promise<void> {
+async function govern(stage: Stage, machine: DemoDevice): Promise<void> {
   stage.step('Two people sign what is true and allowed: reference values, policy, lab, model, phase');
-  const reference = stage.path('reference.json');
-  await stage.succeed(
-    ...['reference', 'record', '--tpm', machine.address, '--pcrs', '0,2,4,7', '--name', 'good-boot'],
-    ...['--source', 'the machine of the demonstration', '--out', reference],
-  );
-  const identity = await stage.succeed('agent', 'identity', '--tpm', machine.address);
-  const [endorsementKey = ''] = identity.split('\n');
+  const references = machine.references(stage.folder);
+  for (const command of references.commands) await stage.succeed(...command);
+  const [identity = ''] = (await stage.succeed('agent', 'identity', ...machine.options)).split('\n');
   const signed = statementOptions(stage);
   const commands = [
-    ['reference', 'publish', reference, '--name', 'good-boot', '--epoch', '1', ...signed],
-    ['policy', 'publish', RELEASE_SETTINGS, RELEASE_POLICY, ...signed],
+    ...references.documents.map(({ name, file }) => [
+      ...['reference', 'publish', file, '--name', name, '--epoch', '1'],
+      ...signed,
+    ]),
+    ['policy', 'publish', machine.settings, RELEASE_POLICY, ...signed],
     [
       ...['lab', 'accredit', LAB, '--organisation', 'Lab A', '--jurisdiction', 'CH'],
-      ...['--lab-key', stage.path(`${LAB}.key`), '--machine', `machine-1=${endorsementKey}`, ...signed],
+      ...['--lab-key', stage.path(`${LAB}.key`), '--machine', `machine-1=${identity}`, ...signed],
     ],
     ['model', 'register', stage.path('bundle'), '--policy', POLICY, ...signed],
   ];
@@ -193,23 +213,22 @@ function expectOutcome(field: string, holds: boolean, expected: string, found: s
 
 function agentCommand(
   stage: Stage,
-  machine: DemoMachine,
-  changes: { bundle?: string; policy?: string } = {},
+  machine: DemoDevice,
+  changes: { bundle?: string; policy?: string; device?: readonly string[] } = {},
 ) {
   return [
     ...['agent', 'run', changes.bundle ?? stage.path('bundle'), '--profile', stage.path('home/profile.json')],
     ...['--lab', LAB, '--key', stage.path(`${LAB}.key`), '--policy', changes.policy ?? POLICY],
-    ...['--purpose', PURPOSE, '--tpm', machine.address, '--listen', '127.0.0.1:0', ...passphrase(stage)],
+    ...['--purpose', PURPOSE, ...(changes.device ?? machine.options), '--listen', '127.0.0.1:0'],
+    ...passphrase(stage),
   ];
 }
 
-async function runAgent(stage: Stage, machine: DemoMachine, undo: AsyncDisposableStack): Promise<string> {
+async function runAgent(stage: Stage, machine: DemoDevice, undo: AsyncDisposableStack): Promise<string> {
   stage.step("The lab's machine proves what it is, gets the key, and serves the model");
   const agent = await stage.keepRunning('listening: ', ...agentCommand(stage, machine));
   undo.defer(() => agent.stop());
-  stage.checked(
-    'endorsement certificate, credential activation, quote, PCRs, nonce, policy, log proof, key commitment',
-  );
+  stage.checked(machine.checks);
   return agent.announced;
 }
 
@@ -232,25 +251,25 @@ async function converse(stage: Stage, address: string): Promise<void> {
 }
 
 /** @returns how many attempts were refused: all of them, or this throws */
-async function cheat(stage: Stage, machine: DemoMachine): Promise<number> {
-  stage.step('Five attempts to cheat, each refused with its own code');
+async function cheat(stage: Stage, machine: DemoDevice): Promise<number> {
+  stage.step('Attempts to cheat, each refused with its own code');
   const refusals = [
     await runChangedPolicy(stage, machine),
     await runChangedBundle(stage, machine),
-    await sendChanged(stage, machine, 'one byte of the quote changed', sendForgedQuote),
+    await sendChanged(stage, machine, 'one bit of what the device signed changed', sendForgedEvidence),
     await sendChanged(stage, machine, 'the same request, and so its nonce, a second time', sendTwice),
-    await runOtherBoot(stage, machine),
   ];
+  for (const state of machine.badStates) refusals.push(await runInBadState(stage, machine, state));
   expectOutcome(
     'attempts',
-    new Set(refusals).size === 5,
-    '5 different codes',
+    new Set(refusals).size === refusals.length,
+    `${refusals.length} different codes`,
     [...new Set(refusals)].join(', '),
   );
   return refusals.length;
 }
 
-async function runChangedPolicy(stage: Stage, machine: DemoMachine): Promise<string> {
+async function runChangedPolicy(stage: Stage, machine: DemoDevice): Promise<string> {
   const policy = stage.path('policy.yaml');
   const text = await readFile(POLICY, 'utf8');
   await writeFile(
@@ -264,7 +283,7 @@ async function runChangedPolicy(stage: Stage, machine: DemoMachine): Promise<str
   );
 }
 
-async function runChangedBundle(stage: Stage, machine: DemoMachine): Promise<string> {
+async function runChangedBundle(stage: Stage, machine: DemoDevice): Promise<string> {
   const bundle = stage.path('changed-bundle');
   await cp(stage.path('bundle'), bundle, { recursive: true });
   const file = await open(join(bundle, 'model.gguf'), 'r+');
@@ -287,12 +306,12 @@ async function runChangedBundle(stage: Stage, machine: DemoMachine): Promise<str
   );
 }
 
-async function runOtherBoot(stage: Stage, machine: DemoMachine): Promise<string> {
-  await machine.rebootInto('other');
+async function runInBadState(stage: Stage, machine: DemoDevice, state: BadState): Promise<string> {
+  const device = await state.enter();
   try {
-    return await expectRefusedRun(stage, 'another kernel booted', agentCommand(stage, machine));
+    return await expectRefusedRun(stage, state.what, agentCommand(stage, machine, { device }));
   } finally {
-    await machine.rebootInto('good');
+    await machine.restore();
   }
 }
 
@@ -307,7 +326,7 @@ async function expectRefusedRun(stage: Stage, what: string, args: readonly strin
 
 async function sendChanged(
   stage: Stage,
-  machine: DemoMachine,
+  machine: DemoDevice,
   what: string,
   send: (asking: Asking) => Promise<Refusal | undefined>,
 ): Promise<string> {
@@ -323,7 +342,7 @@ async function sendChanged(
         inferencePolicyDigest: toHex(policy.digest),
         renews: null,
       },
-      tpm: machine.address,
+      device: machine,
     }),
   );
   const found =

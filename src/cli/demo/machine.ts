@@ -1,17 +1,20 @@
-/** The machine of the demonstration: a TPM in software that boots as a good machine, or as another one. */
+/** A machine of the demonstration with a TPM in software, which boots as a good machine or as another one. */
 
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
 
-import { toUtf8 } from '../../../attestation/core/bytes.ts';
+import { fromBase64, toBase64, toUtf8 } from '../../../attestation/core/bytes.ts';
+import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import {
   manufactureSoftwareTpm,
   SoftwareTpm,
   softwareTpmAnchors,
   type BootMeasurements,
 } from '../../agent/simulated/software-tpm.ts';
+import { TpmAttester } from '../../agent/tpm/attester.ts';
+import type { BadState, DemoDevice, OpenDevice } from './device.ts';
 
 /** Stand-ins for what firmware and boot loader measure into the PCRs that the shipped release policy asks for. */
 const GOOD_BOOT = {
@@ -27,7 +30,22 @@ function measurementsOf(boot: Readonly<Record<string, string>>): BootMeasurement
   return Object.fromEntries(Object.entries(boot).map(([pcr, text]) => [pcr, [digest(text)]]));
 }
 
-export class DemoMachine implements AsyncDisposable {
+const SETTINGS = join(import.meta.dirname, '..', '..', '..', 'policies', 'release', 'settings.yaml');
+
+export class DemoMachine implements DemoDevice {
+  readonly kind = 'a TPM';
+  readonly settings = SETTINGS;
+  readonly checks =
+    'endorsement certificate, credential activation, quote, PCRs, nonce, policy, log proof, key commitment';
+  readonly badStates: readonly BadState[] = [
+    {
+      what: 'another kernel booted',
+      enter: async () => {
+        await this.rebootInto('other');
+        return this.options;
+      },
+    },
+  ];
   private readonly tpm: SoftwareTpm;
 
   private constructor(tpm: SoftwareTpm) {
@@ -54,6 +72,44 @@ export class DemoMachine implements AsyncDisposable {
     for (const [i, certificate] of (await softwareTpmAnchors(this.tpm.folder)).entries()) {
       await writeFile(join(folder, `software-tpm-${i}.pem`), new X509Certificate(certificate).toString());
     }
+  }
+
+  get options(): readonly string[] {
+    return ['--device', 'tpm', '--tpm', this.address];
+  }
+
+  install(home: string): Promise<void> {
+    return this.installAnchors(join(home, 'anchors'));
+  }
+
+  preparations(): readonly (readonly string[])[] {
+    return [];
+  }
+
+  references(folder: string): ReturnType<DemoDevice['references']> {
+    const file = join(folder, 'reference.json');
+    const name = 'good-boot';
+    const command = [
+      ...['reference', 'record', '--tpm', this.address, '--pcrs', '0,2,4,7', '--name', name],
+      ...['--source', 'the machine of the demonstration', '--out', file],
+    ];
+    return { commands: [command], documents: [{ name, file }] };
+  }
+
+  open(): Promise<OpenDevice> {
+    return TpmAttester.open(this.address);
+  }
+
+  /** The last byte of the statement belongs to the digest of the PCR values. */
+  forge(evidence: JsonValue): JsonValue {
+    const members = evidence as { readonly attest: string };
+    const attest = fromBase64(members.attest, 'attest').slice();
+    attest[attest.length - 1] = (attest.at(-1) ?? 0) ^ 1;
+    return { ...members, attest: toBase64(attest) };
+  }
+
+  restore(): Promise<void> {
+    return this.rebootInto('good');
   }
 
   async rebootInto(boot: 'good' | 'other'): Promise<void> {
