@@ -1,5 +1,7 @@
 /** Interrupts as an abort signal, so that a command cleans up before it ends (CL-2). */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import { Interrupted } from './failure.ts';
 
 /**
@@ -19,6 +21,8 @@ export async function withInterruption<T>(run: (signal: AbortSignal) => Promise<
     controller.signal.throwIfAborted();
     return result;
   } catch (error) {
+    // A terminal interrupts our children too. What one of them ended with may be seen before our own interrupt is.
+    await nextTurn();
     controller.signal.throwIfAborted();
     throw error;
   } finally {

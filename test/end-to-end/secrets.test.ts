@@ -1,4 +1,4 @@
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { getuid } from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -10,11 +10,13 @@ import {
   formsOf,
   holds,
   isMemoryFile,
+  liesInMemory,
   mappedNames,
   networkSockets,
   openDescriptors,
   processesOfGroup,
   statusOf,
+  type OpenDescriptor,
 } from '../support/road-processes.ts';
 import type { Program } from '../support/road-program.ts';
 import { Road } from '../support/road.ts';
@@ -43,6 +45,13 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
   const engineOf = async (agent: Program): Promise<number> => {
     const description = await agent.line('engine: process ');
     return Number(/^\d+/.exec(description)?.[0]);
+  };
+  const plaintextOf = async (processId: number): Promise<readonly OpenDescriptor[]> => {
+    const plaintext: OpenDescriptor[] = [];
+    for (const file of await openDescriptors(processId)) {
+      if (file.isFile && (await holds(file.path, forms))) plaintext.push(file);
+    }
+    return plaintext;
   };
   /** Files into which weights were written; nothing of the agent would encode them first. */
   const residue = (): Promise<readonly string[]> => filesHolding(road.folder, [Buffer.from(road.pattern)]);
@@ -85,18 +94,23 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
       }
     });
 
-    it.skipIf(!isRoot)('SW-23: the whole model is locked into memory', async () => {
-      const lockedKilobytes = Number.parseInt(await statusOf(agent.processId, 'VmLck'), 10);
-      expect(lockedKilobytes * 1024).toBeGreaterThanOrEqual(modelBytes);
-    });
+    it.skipIf(!isRoot)(
+      'SW-23: the model cannot be swapped: locked, or in a mount that never is',
+      async () => {
+        const plaintext = await plaintextOf(agent.processId);
+        expect(plaintext.map(({ target }) => isMemoryFile(target))).toContain(true);
+        const lockedKilobytes = Number.parseInt(await statusOf(agent.processId, 'VmLck'), 10);
+        const isMounted = plaintext.some(({ target }) => target.startsWith('/memory-'));
+        if (!isMounted) expect(lockedKilobytes * 1024).toBeGreaterThanOrEqual(modelBytes);
+        expect(await agent.line('unsealed: ')).toContain('cannot be swapped');
+      },
+    );
 
     it.skipIf(!isRoot)('SW-23: plaintext is open in memory only, under no name on a disk', async () => {
       for (const processId of [agent.processId, engine]) {
-        const files = (await openDescriptors(processId)).filter(({ isFile }) => isFile);
-        const plaintext = [];
-        for (const file of files) if (await holds(file.path, forms)) plaintext.push(file);
+        const plaintext = await plaintextOf(processId);
         expect(plaintext.length).toBeGreaterThan(0);
-        expect(plaintext.filter(({ target }) => !isMemoryFile(target))).toEqual([]);
+        for (const file of plaintext) expect(await liesInMemory(file), file.target).toBe(true);
       }
     });
 
@@ -164,6 +178,31 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
       expect(await processesOfGroup(agent.processId)).toEqual([]);
       expect(await residue()).toEqual([]);
     });
+
+    const ends = [
+      ['Ctrl-C', (running: Program) => running.signalGroup('SIGINT')],
+      ['SIGTERM', (running: Program) => running.signal('SIGTERM')],
+      ['a crash of its engine', async (running: Program) => process.kill(await engineOf(running), 'SIGKILL')],
+    ] as const;
+
+    it.skipIf(!isRoot).each(ends)(
+      'W7: by %s, its plaintext is overwritten before it is given back',
+      async (_, end) => {
+        agent = road.startAgent();
+        await agent.line('listening: ');
+        // Whoever holds a descriptor keeps the memory from being given back, and sees what was left in it.
+        const kept = await Promise.all((await plaintextOf(agent.processId)).map(({ path }) => open(path)));
+        expect(kept.length).toBeGreaterThan(0);
+        await end(agent);
+        await agent.ended;
+        for (const descriptor of kept) {
+          const left = await descriptor.readFile();
+          await descriptor.close();
+          expect(left.length).toBe(modelBytes);
+          expect(left.every((byte) => byte === 0)).toBe(true);
+        }
+      },
+    );
 
     it('GD-30: the engine ends with an agent that is killed', async () => {
       agent = road.startAgent();

@@ -1,6 +1,6 @@
 /** What the kernel says of a running process, and a search of files for bytes that must not be there. */
 
-import { open, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { open, readFile, readdir, readlink, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const BLOCK_BYTES = 4 * 1024 * 1024;
@@ -31,9 +31,21 @@ export async function openDescriptors(processId: number): Promise<readonly OpenD
   return found.flat();
 }
 
-/** @param target as /proc names it */
+/** A memory file, or a file of the agent's private mount: `liesInMemory` tells such a one from a file of a disk. */
 export function isMemoryFile(target: string): boolean {
-  return target.startsWith('/memfd:');
+  return target.startsWith('/memfd:') || /^\/memory-\d+ \(deleted\)$/.test(target);
+}
+
+/** `TMPFS_MAGIC` of <linux/magic.h>: memory files are of this kind too. */
+const TMPFS = 0x01021994;
+
+/** Whether a descriptor is of a file that lies in memory and in no mount that has a path. */
+export async function liesInMemory({ path, target }: OpenDescriptor): Promise<boolean> {
+  if (!isMemoryFile(target) || (await statfs(path)).type !== TMPFS) return false;
+  const description = await readFile(path.replace('/fd/', '/fdinfo/'), 'utf8');
+  const mount = /^mnt_id:\s+(\d+)$/m.exec(description)?.[1] ?? '';
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  return mount !== '' && !mounts.split('\n').some((line) => line.startsWith(`${mount} `));
 }
 
 /** What a process has mapped under a name, as /proc shows it: files that were closed meanwhile stand here too. */
