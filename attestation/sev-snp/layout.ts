@@ -79,7 +79,6 @@ const cpuid = structure({ family: u8(), model: u8(), stepping: u8(), reserved: r
 export type Cpuid = ValueOf<typeof cpuid>;
 
 const mitigationVectors = structure({ launch: u64(), current: u64(), reserved: reserved(152) });
-export type MitigationVectors = ValueOf<typeof mitigationVectors>;
 
 /** A member that stands there from some version on; before it the same bytes are reserved. */
 function since<T>(version: number, present: Layout<T>, absentBytes: number): Layout<T | undefined> {
