@@ -106,6 +106,7 @@ export function required(value: string | undefined, option: string): string {
 export async function judgeEvidence(options: VerifyOptions): Promise<Judgement> {
   refuseSecondStandardInput(options);
   const { kind, path } = evidenceOf(options);
+  checkOptions(kind, options);
   const judges = { sevSnp: judgeReport, azureHcl: judgeMachine, bundle: judgeDevices };
   try {
     return await judges[kind](path, options);
@@ -117,7 +118,6 @@ export async function judgeEvidence(options: VerifyOptions): Promise<Judgement> 
 }
 
 async function judgeReport(path: string, options: VerifyOptions): Promise<Judgement> {
-  refuseOthers(options, ['nonce', 'quote', 'quoteSignature', 'pcrs', 'inputs']);
   const documents = await readDocuments(options);
   const report = await readInput(path);
   const chain = await readChain(report, options);
@@ -125,7 +125,6 @@ async function judgeReport(path: string, options: VerifyOptions): Promise<Judgem
 }
 
 async function judgeMachine(path: string, options: VerifyOptions): Promise<Judgement> {
-  refuseOthers(options, ['reportData', 'inputs']);
   const documents = await readDocuments(options);
   const quote = await readQuote(options);
   const hclReport = await readInput(path);
@@ -134,25 +133,38 @@ async function judgeMachine(path: string, options: VerifyOptions): Promise<Judge
 }
 
 async function judgeDevices(path: string, options: VerifyOptions): Promise<Judgement> {
-  const others = [
-    'policy',
-    'reportData',
-    'nonce',
-    'quote',
-    'quoteSignature',
-    'pcrs',
-    'collateral',
-    'fetch',
-  ] as const;
-  refuseOthers(options, others);
   const inputs = await readDocument(required(options.inputs, '--inputs'));
   return await judgeBundle(await readInput(path), inputs, options.at);
 }
 
-/** An option that this kind of evidence has no use for would look as if it had been checked. */
-function refuseOthers(options: VerifyOptions, names: readonly (keyof VerifyOptions)[]): void {
-  const name = names.find((candidate) => options[candidate] !== undefined);
-  if (name !== undefined) throw invalid(name, 'an option of this kind of evidence', 'one of another');
+interface OptionRules {
+  readonly needed: readonly (keyof VerifyOptions)[];
+  /** Options that this kind has no use for: they would look as if they had been checked. */
+  readonly foreign: readonly (keyof VerifyOptions)[];
+}
+
+const QUOTE_OPTIONS = ['quote', 'quoteSignature', 'pcrs'] as const;
+
+const OPTION_RULES: Readonly<Record<EvidenceKind, OptionRules>> = {
+  sevSnp: { needed: ['policy'], foreign: [...QUOTE_OPTIONS, 'nonce', 'inputs'] },
+  azureHcl: { needed: [...QUOTE_OPTIONS, 'policy'], foreign: ['reportData', 'inputs'] },
+  bundle: {
+    needed: ['inputs'],
+    foreign: [...QUOTE_OPTIONS, 'policy', 'reportData', 'nonce', 'certificateTable', 'collateral', 'fetch'],
+  },
+};
+
+/** CL-5. @throws RefusalError `argument-invalid` */
+function checkOptions(kind: EvidenceKind, options: VerifyOptions): void {
+  const { needed, foreign } = OPTION_RULES[kind];
+  const missing = needed.find((name) => options[name] === undefined);
+  if (missing !== undefined) throw invalid(missing, `this option with ${KINDS[kind]}`, 'none');
+  const other = foreign.find((name) => options[name] !== undefined);
+  if (other !== undefined)
+    throw invalid(other, `options of ${KINDS[kind]}`, 'one of another kind of evidence');
+  if (options.fetch !== undefined && options.collateral === undefined) {
+    throw invalid('fetch', '--collateral with the folder to keep it in', 'none');
+  }
 }
 
 async function readDocuments({ policy, reference }: VerifyOptions): Promise<{
@@ -202,10 +214,7 @@ function collateralSource(
   { collateral, fetch, at }: VerifyOptions,
   anchors: readonly TrustAnchor[],
 ): KeptCollateral | undefined {
-  if (collateral === undefined) {
-    if (fetch !== undefined) throw invalid('--fetch', '--collateral with the folder to keep it in', 'none');
-    return undefined;
-  }
+  if (collateral === undefined) return undefined;
   return new KeptCollateral({
     store: new DirectoryStore(collateral),
     check: sevSnpCollateralCheck(anchors),
