@@ -40,7 +40,7 @@ export interface ChunkWork {
   readonly doneBytes: BigInt64Array;
 }
 
-/** What went wrong first, and where. */
+/** What went wrong, and where: when opening, at the lowest chunk where something did. */
 export interface ChunkFailure {
   /** `short`: the source ended before its size; `tag`: a chunk is not authentic. */
   readonly problem: 'read' | 'short' | 'tag' | 'write' | 'lock' | 'cipher';

@@ -231,10 +231,15 @@ class Runner {
 
   bool IsStopped() const { return __atomic_load_n(work_.stopped, __ATOMIC_RELAXED) != 0; }
 
+  static bool IsBefore(const Failure& one, const Failure& other) {
+    return one.file != other.file ? one.file < other.file : one.chunk < other.chunk;
+  }
+
+  // Of several the one that stands first: chunks are taken in rising order, so all before it were looked at.
   void Fail(const Failure& failure) {
     {
       const std::lock_guard<std::mutex> guard(order_mutex_);
-      if (failure_.problem == Problem::kNone) failure_ = failure;
+      if (failure_.problem == Problem::kNone || IsBefore(failure, failure_)) failure_ = failure;
       __atomic_store_n(work_.stopped, 1, __ATOMIC_RELAXED);
     }
     order_.notify_all();

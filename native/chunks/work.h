@@ -60,8 +60,9 @@ struct Failure {
   int error_number = 0;
 };
 
-// Runs to the end on as many threads as there are stages. No thread is left when it returns. The first failure stops
-// the others at their next chunk; files and chunks that were not reached are left as they were.
+// Runs to the end on as many threads as there are stages. No thread is left when it returns. A failure stops all
+// at their next chunk; files and chunks that were not reached are left as they were. When opening, what is returned is
+// the failure of the lowest chunk.
 Failure Run(const Work& work);
 
 }  // namespace weightgate

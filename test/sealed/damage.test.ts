@@ -83,9 +83,11 @@ async function openAndUnseal(folder: string): Promise<void> {
     }
   }
   if (errors.length === 0) return;
-  expect(errors.map((error) => isRefusal(error) && error.refusal)).toEqual(
-    [errors[0], errors[0]].map((error) => isRefusal(error) && error.refusal),
+  // Of several chunks that are wrong each way may meet another one first.
+  const places = errors.map(
+    (error) => isRefusal(error) && [error.refusal.code, error.refusal.field.split('@')[0]],
   );
+  expect(places).toEqual([places[0], places[0]]);
   throw errors[0];
 }
 
