@@ -19,22 +19,22 @@ function sets(): readonly MinimumTcbSet[] {
   return published.map(readReferenceValues).filter((reference) => reference.kind === 'minimum-tcb');
 }
 
-const PROCESSORS = ['19-01-01', '19-01-02', '19-11-01', '19-11-02', '19-a0-02', '1a-02-01', '1a-11-00'];
+const PROCESSORS = ['19-01-01', '19-01-02', '19-11-01', '19-11-02', '19-a0-02', 'Milan', 'Genoa'];
+const TURIN = ['1a-02-01', '1a-11-00', 'Turin'];
 
 describe('published minimum TCBs', () => {
-  it('SN-53: are read, have the name of their file and a minimum for every processor', () => {
+  it('SN-53: are read, have the name of their file and a minimum for every processor whose level is known', () => {
     expect(sets().map(({ name }) => name)).toEqual(['amd-2025-02', 'amd-2026-02']);
-    for (const { name } of sets()) {
-      const minima = mergeMinima(sets(), [name]);
-      expect([...minima.keys()]).toEqual(expect.arrayContaining([...PROCESSORS, 'Milan', 'Genoa', 'Turin']));
-    }
+    const processors = (name: string) => [...mergeMinima(sets(), [name]).keys()].sort();
+    expect(processors('amd-2026-02')).toEqual([...PROCESSORS, ...TURIN].sort());
+    expect(processors('amd-2025-02')).toEqual([...PROCESSORS].sort());
   });
 
   it('SN-53: demand what the bulletins say', () => {
     const level = (name: string, processor: string) => mergeMinima(sets(), [name]).get(processor)?.tcb.snp;
     expect(level('amd-2025-02', '19-01-01')).toBe(0x18);
     expect(level('amd-2025-02', '19-a0-02')).toBe(0x17);
-    expect(level('amd-2025-02', '1a-02-01')).toBe(0);
+    expect(level('amd-2025-02', '1a-02-01')).toBe(undefined);
     expect(level('amd-2026-02', '19-01-01')).toBe(0x1b);
     expect(level('amd-2026-02', '19-11-01')).toBe(0x1b);
     expect(level('amd-2026-02', '1a-02-01')).toBe(4);
