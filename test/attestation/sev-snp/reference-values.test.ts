@@ -19,7 +19,7 @@ function sets(): readonly MinimumTcbSet[] {
   return published.map(readReferenceValues).filter((reference) => reference.kind === 'minimum-tcb');
 }
 
-const PROCESSORS = ['19-01-01', '19-01-02', '19-11-01', '19-11-02', '19-a0-02', 'Milan', 'Genoa'];
+const PROCESSORS = ['19-01-01', '19-01-02', '19-11-01', '19-11-02', '19-a0-01', '19-a0-02', 'Milan', 'Genoa'];
 const TURIN = ['1a-02-01', '1a-11-00', 'Turin'];
 
 describe('published minimum TCBs', () => {
