@@ -1,0 +1,163 @@
+/** A machine of Azure in software, so that each rule of the paravisor can be broken under signatures that hold. */
+
+import { createHash, generateKeyPairSync, sign } from 'node:crypto';
+
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import { concatBytes, toHex } from '../../../../attestation/core/bytes.ts';
+import { encode } from '../../../../attestation/core/layout.ts';
+import { attestationKeyArea } from '../../../../attestation/sev-snp/azure/attestation-key.ts';
+import { writeHclReport } from '../../../../attestation/sev-snp/azure/layout.ts';
+import { verifyAzureVtpm } from '../../../../attestation/sev-snp/azure/verify.ts';
+import type { AzureVtpmQuestion } from '../../../../attestation/sev-snp/azure/verify.ts';
+import { certificatesOfTable } from '../../../../attestation/sev-snp/evidence.ts';
+import type { AttestationReport } from '../../../../attestation/sev-snp/layout.ts';
+import { attest, AttestType, TPM_GENERATED } from '../../../../attestation/tpm/layout.ts';
+import {
+  computeName,
+  computeQualifiedName,
+  Hierarchy,
+  hierarchyName,
+} from '../../../../attestation/tpm/name.ts';
+import { selectPcrs } from '../../../../attestation/tpm/pcr-selection.ts';
+import { tpmHash } from '../../../../attestation/tpm/hash.ts';
+import {
+  manufactureSimulatedGuest,
+  SimulatedSevGuest,
+} from '../../../../src/agent/simulated/sev-snp-guest.ts';
+import type { SimulatedAmd } from '../../../../src/agent/simulated/sev-snp-authority.ts';
+import { simulatedAmd } from '../../../support/simulated-amd.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
+import { loosestPolicy } from '../../../support/vector-snp-question.ts';
+import { attestationKeyClaim, claimsBytes, configurationClaim, hclReportOf } from './samples.ts';
+
+const nonce = new Uint8Array(32).fill(9);
+const PCRS = [0, 7];
+const values = new Map(PCRS.map((pcr) => [pcr, new Uint8Array(32).fill(pcr + 1)]));
+const bank = tpmHash(0x000b, 'bank');
+const key = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const modulus = key.publicKey.export({ format: 'jwk' }).n ?? '';
+const keyClaim = { ...attestationKeyClaim, n: modulus };
+
+let amd: SimulatedAmd;
+beforeAll(async () => {
+  amd = await simulatedAmd('Milan');
+}, 120_000);
+
+interface Changes {
+  readonly claims?: object;
+  readonly report?: Partial<AttestationReport>;
+  readonly attributes?: number;
+}
+
+const goodClaims = { keys: [keyClaim], 'vm-configuration': configurationClaim };
+
+function quoteOf(attributes: number | undefined): AzureVtpmQuestion['quote'] {
+  const area = attestationKeyArea(new Uint8Array(Buffer.from(modulus, 'base64url')));
+  const name = computeName(attributes === undefined ? area : { ...area, objectAttributes: attributes });
+  const digest = bank.digest(concatBytes(...values.values()));
+  const statement = encode(
+    attest,
+    {
+      magic: TPM_GENERATED,
+      type: AttestType.quote,
+      qualifiedSigner: computeQualifiedName(hierarchyName(Hierarchy.endorsement), name),
+      extraData: nonce,
+      clockInfo: { clock: 1n, resetCount: 1, restartCount: 0, safe: 1 },
+      firmwareVersion: 1n,
+      attested: { pcrSelect: selectPcrs({ bank, pcrs: PCRS }), pcrDigest: digest },
+    },
+    'attest',
+  );
+  const signature = new Uint8Array(sign('sha256', statement, key.privateKey));
+  return { attest: statement, signature, bank: 'sha256', pcrs: values };
+}
+
+async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
+  const folder = await temporaryFolder();
+  await manufactureSimulatedGuest(
+    folder,
+    amd,
+    changes.report === undefined ? {} : { report: changes.report },
+  );
+  const guest = await SimulatedSevGuest.open(folder);
+  const claims = claimsBytes(changes.claims ?? goodClaims);
+  const digest = createHash('sha256').update(claims).digest();
+  const { report, certificateTable } = await guest.report(concatBytes(digest, new Uint8Array(32)));
+  const origin = {
+    method: 'recorded',
+    tool: 'test',
+    toolVersion: '1',
+    artefacts: [],
+    parameters: {},
+    madeAt: 0,
+  };
+  const launch = { version: 1, class: 'sev-snp', kind: 'launch', name: 'paravisor', provenance: origin };
+  const pcrs = Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), [toHex(value)]]));
+  const tpm = { version: 1, class: 'tpm', bank: 'sha256' };
+  const provenance = { source: 'test', recordedAt: 0 };
+  return {
+    hclReport: writeHclReport(hclReportOf(report, claims)),
+    quote: quoteOf(changes.attributes),
+    certificates: certificatesOfTable(certificateTable, 'table'),
+    anchors: [{ name: 'simulated ARK-Milan', certificate: amd.root, simulated: true }],
+    collateral: new Map(),
+    time: Math.floor(Date.now() / 1000),
+    expectedNonce: nonce,
+    policy: {
+      ...{ version: 1, class: 'azure-vtpm', allowConsole: false, allowFilteredDevices: true },
+      allowInsecureBoot: false,
+      sevSnp: loosestPolicy(report),
+      tpm: { ...tpm, pcrs: PCRS, allowUnsafeClock: false, deniedFirmware: [] },
+    },
+    referenceValues: [
+      { ...launch, measurement: toHex(report.subarray(0x90, 0xc0)) },
+      { ...tpm, name: 'machine', pcrs, provenance },
+    ],
+  };
+}
+
+async function codesOf(changes: Changes): Promise<readonly string[]> {
+  const verdict = await verifyAzureVtpm(await machine(changes));
+  return verdict.outcome === 'refused' ? verdict.refusals.map(({ code }) => code) : [verdict.outcome];
+}
+
+describe('a simulated machine of Azure', () => {
+  it('AZ-14: is accepted as simulated, by the root that the operator gave', async () => {
+    const verdict = await verifyAzureVtpm(await machine());
+    expect(verdict).toMatchObject({ outcome: 'accepted', claims: { simulated: true, nonce: toHex(nonce) } });
+  });
+
+  it('AZ-15: a report that the machine asked for itself is refused, whatever it holds', async () => {
+    for (const vmpl of [1, 2, 3]) expect(await codesOf({ report: { vmpl } })).toEqual(['azure-vmpl']);
+  });
+
+  it('AZ-9: two attestation keys in signed claims are refused', async () => {
+    const keys = [keyClaim, attestationKeyClaim];
+    expect(await codesOf({ claims: { ...goodClaims, keys } })).toEqual(['azure-claims-keys']);
+  });
+
+  it('AZ-10: another key in signed claims does not verify the quote', async () => {
+    expect(await codesOf({ claims: { ...goodClaims, keys: [attestationKeyClaim] } })).toEqual([
+      'tpm-quote-signature',
+    ]);
+    const keys = [{ ...keyClaim, key_ops: ['encrypt'] }];
+    expect(await codesOf({ claims: { ...goodClaims, keys } })).toEqual(['azure-ak-use']);
+  });
+
+  it('AZ-11: a quote by a key of another template is refused', async () => {
+    const unrestricted = 0x00040472;
+    expect(await codesOf({ attributes: unrestricted })).toEqual(['tpm-quote-signer']);
+  });
+
+  it('AZ-16: settings that the operator does not want are refused, all of them at once', async () => {
+    const configuration = {
+      ...configurationClaim,
+      'console-enabled': true,
+      'secure-boot': false,
+      'tpm-enabled': false,
+    };
+    const claims = { ...goodClaims, 'vm-configuration': configuration };
+    expect(await codesOf({ claims })).toEqual(['azure-tpm', 'azure-secure-boot', 'azure-console']);
+  });
+});
