@@ -19,15 +19,22 @@ type Find = (name: string) => Figures | undefined;
 /** @param big the row at a larger size, where one was measured */
 export function judge(rows: readonly MeasuredRow[], big?: MeasuredRow): readonly Bar[] {
   const find: Find = (name) => rows.find((row) => row.name === name)?.figures;
-  return [limitBar(find), ageBar(find), memoryBar(big === undefined ? rows : [...rows, big]), sealBar(find)];
+  return [
+    limitBar(rows, find),
+    ageBar(find),
+    memoryBar(big === undefined ? rows : [...rows, big]),
+    sealBar(find),
+  ];
 }
 
-const COPIES = ['copy-1', 'copy-all', 'cp', 'copy-file-1', 'copy-file-all', 'cp-ordinary'];
+function isCopy({ name }: MeasuredRow): boolean {
+  return name.startsWith('copy-') || name === 'cp' || name === 'cp-ordinary';
+}
 
 /** The fastest plain copy into the same kind of pages. */
 export function bestCopy(rows: readonly MeasuredRow[], pages: Figures['pages']): MeasuredRow | undefined {
   return rows
-    .filter(({ name, figures }) => COPIES.includes(name) && figures?.pages === pages)
+    .filter((row) => isCopy(row) && row.figures?.pages === pages)
     .toSorted((left, right) => medianOf(right) - medianOf(left))[0];
 }
 
@@ -35,20 +42,19 @@ function medianOf({ figures }: MeasuredRow): number {
   return figures?.rate.median ?? 0;
 }
 
-function limitBar(find: Find): Bar {
+function limitBar(rows: readonly MeasuredRow[], find: Find): Bar {
   const what = `unseal, all cores: at least ${LEAST_OF_LIMIT} of the best plain copy into the same memory, or of AES-256-GCM on all cores where that is lower`;
-  const ours = find('unseal-all');
-  const cipher = find('cipher-all');
-  const copies = COPIES.flatMap((name) => {
-    const figures = find(name);
-    return figures?.pages === ours?.pages && figures !== undefined
-      ? [{ name, rate: figures.rate.median }]
-      : [];
-  });
-  if (ours === undefined || cipher === undefined || copies.length === 0) return notMeasured(what);
-  const best = copies.reduce((most, copy) => (copy.rate > most.rate ? copy : most));
-  const limit = cipher.rate.median < best.rate ? { name: 'cipher-all', rate: cipher.rate.median } : best;
-  return ratioBar(what, ours.rate.median / limit.rate, LEAST_OF_LIMIT, `of ${limit.name}`);
+  const [ours, cipher] = [find('unseal-all'), find('cipher-all')];
+  const copy = ours === undefined ? undefined : bestCopy(rows, ours.pages);
+  if (ours === undefined || cipher === undefined || copy === undefined) return notMeasured(what);
+  const isCipher = cipher.rate.median < medianOf(copy);
+  const limit = isCipher ? cipher.rate.median : medianOf(copy);
+  return ratioBar(
+    what,
+    ours.rate.median / limit,
+    LEAST_OF_LIMIT,
+    `of ${isCipher ? 'cipher-all' : copy.name}`,
+  );
 }
 
 function ageBar(find: Find): Bar {

@@ -6,12 +6,14 @@ import { SecretMemory, type MemoryBacking } from '../../native/memory/secret-mem
 import { Jobs } from '../../src/sealed/jobs.ts';
 import { moduleArguments, report } from '../support/program.ts';
 import { runThreads } from '../support/threads.ts';
-import { COPY_BYTES, type CopyData } from './copy-worker.ts';
+import type { CopyData } from './copy-worker.ts';
 import { requireSame } from './same.ts';
 
 export interface CopyArguments {
   readonly source: string;
   readonly threads: number;
+  /** What is written at once. */
+  readonly pieceBytes: number;
   readonly backing: MemoryBacking;
   readonly checks: boolean;
 }
@@ -21,15 +23,16 @@ export interface CopyReport {
   readonly bytes: number;
 }
 
-const { source, threads, backing, checks } = moduleArguments() as CopyArguments;
+const { source, threads, pieceBytes, backing, checks } = moduleArguments() as CopyArguments;
 const bytes = statSync(source).size;
 const file = openSync(source, 'r');
 const memory = SecretMemory.allocate(bytes, 'copy', backing);
-const jobCount = Math.ceil(bytes / COPY_BYTES);
+const jobCount = Math.ceil(bytes / pieceBytes);
 const data: CopyData = {
   source: file,
   target: memory.writeTarget.fileDescriptor,
   bytes,
+  pieceBytes,
   jobCount,
   jobs: new Jobs(jobCount).shared,
 };

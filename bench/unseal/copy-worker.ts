@@ -5,33 +5,39 @@ import { Mapping } from '../../native/memory/mapping.ts';
 import { Jobs } from '../../src/sealed/jobs.ts';
 import { serveThread } from '../support/threads.ts';
 
-/** What is copied at once: of the sizes that were tried the fastest, half of the second-level cache. */
-export const COPY_BYTES = 512 * 1024;
+/** What is read at once: it stays in the second-level cache. */
+const SLICE_BYTES = 512 * 1024;
 
 export interface CopyData {
   /** Descriptors. */
   readonly source: number;
   readonly target: number;
   readonly bytes: number;
+  /** What is written at once. */
+  readonly pieceBytes: number;
   readonly jobCount: number;
   readonly jobs: SharedArrayBuffer;
 }
 
-function prepare({ source, target, bytes, jobCount, jobs }: CopyData): () => undefined {
+function prepare({ source, target, bytes, pieceBytes, jobCount, jobs }: CopyData): () => undefined {
   const pread = nativeFunction('int64_t pread(int, void *, size_t, int64_t)');
   const pwrite = nativeFunction('int64_t pwrite(int, const void *, size_t, int64_t)');
-  const buffer = Mapping.create(COPY_BYTES);
+  const buffer = Mapping.create(pieceBytes);
   const pieces = new Jobs(jobCount, jobs);
   const copyPiece = (offset: number, length: number): void => {
-    const read = pread(source, buffer.address, length, offset);
+    let read = 0;
+    for (let at = 0; at < length; at += SLICE_BYTES) {
+      const slice = Math.min(SLICE_BYTES, length - at);
+      read += pread(source, buffer.address + BigInt(at), slice, offset + at) as number;
+    }
     const written = pwrite(target, buffer.address, length, offset);
     if (read !== length || written !== length)
       throw new Error(`${length} bytes at ${offset} were not copied`);
   };
   return () => {
     for (let piece = pieces.take(); piece !== undefined; piece = pieces.take()) {
-      const offset = piece * COPY_BYTES;
-      copyPiece(offset, Math.min(COPY_BYTES, bytes - offset));
+      const offset = piece * pieceBytes;
+      copyPiece(offset, Math.min(pieceBytes, bytes - offset));
     }
     buffer.unmap();
   };
