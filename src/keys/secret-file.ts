@@ -26,6 +26,11 @@ export async function writeSecretFile(path: string, document: JsonValue): Promis
  * @throws RefusalError `key-file-exposed`, `file-*`, `json-*`, `utf8-malformed`, `shape-mismatch`
  */
 export async function readSecretFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+  return parseSecretFile(await readSecretBytes(path), schema, path);
+}
+
+/** As `readSecretFile`, of a format that others define. @throws RefusalError `key-file-exposed`, `file-*` */
+export async function readSecretBytes(path: string): Promise<Uint8Array> {
   const { bytes, mode } = await readFileWithMode(path, MAX_FILE_BYTES);
   if ((mode & GROUP_AND_OTHERS) !== 0) {
     throw keyUseRefusals.error('key-file-exposed', {
@@ -34,7 +39,7 @@ export async function readSecretFile<T>(path: string, schema: z.ZodType<T>): Pro
       found: `mode 0${(mode & 0o777).toString(8)}`,
     });
   }
-  return parseSecretFile(bytes, schema, path);
+  return bytes;
 }
 
 /** @param path for refusals @throws RefusalError `json-*`, `utf8-malformed`, `shape-mismatch` */

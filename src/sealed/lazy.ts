@@ -32,7 +32,7 @@ const MAX_OPEN_TENSORS = 1024;
 /** Each takes a chunk of locked scratch memory while it lasts. */
 const MAX_OPENINGS_AT_A_TIME = 4;
 
-const lazyUsage = defineRefusals('usage', {
+export const lazyUsage = defineRefusals('usage', {
   'tensor-memory-bound': {
     means: 'A tensor would take more memory than was allowed, and all that is open is in use.',
     hint: 'Release tensors before using the next, or allow more memory.',

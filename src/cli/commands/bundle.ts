@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 
 import { registerBundleFetch } from './bundle-fetch.ts';
+import { registerBundleSignature } from './bundle-signature.ts';
+import { registerBundleTensors } from './bundle-tensors.ts';
 
-const REGISTRATIONS = [registerBundleFetch];
+const REGISTRATIONS = [registerBundleFetch, registerBundleSignature, registerBundleTensors];
 
 /** `weightgate bundle …`: what can be done with a sealed bundle. */
 export function registerBundle(program: Command): void {
