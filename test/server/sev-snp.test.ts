@@ -32,7 +32,9 @@ import {
 import type { DecisionEntry } from '../../src/governance/entries.ts';
 import { referenceValuesFor } from '../../src/governance/state.ts';
 import { DirectoryStore } from '../../src/platform/collateral/directory-store.ts';
+import { KDS_ADDRESS } from '../../src/platform/collateral/amd-kds.ts';
 import { readAnchors } from '../../src/server/anchors.ts';
+import { readHomeConfiguration } from '../../src/server/home-configuration.ts';
 import { createServerHome } from '../../src/server/new-home.ts';
 import { examplePredicates, exampleTrustRoot } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
@@ -419,7 +421,26 @@ describe('roots of AMD in a new home', () => {
       expect(pins.toSorted()).toEqual(AMD_ROOTS.map(({ publicKeyDigest }) => publicKeyDigest).toSorted());
       expect(production.anchors.every(({ simulated }) => !simulated)).toBe(true);
       expect(await readdir(join(production.path, 'anchors'))).not.toContain('simulated');
-      expect((await anchorsOf('evaluation')).anchors).toEqual([]);
+      const evaluation = await anchorsOf('evaluation');
+      expect(evaluation.anchors).toEqual([]);
+      const collateral = async ({ path }: { path: string }) => (await readHomeConfiguration(path)).collateral;
+      expect(await collateral(production)).toEqual({ folder: 'collateral', keyService: KDS_ADDRESS });
+      expect(await collateral(evaluation)).toEqual({ folder: 'collateral', keyService: null });
+    },
+    SLOW,
+  );
+
+  it(
+    'RP-35: nothing is fetched for a home whose configuration does not speak of it',
+    async () => {
+      const { path } = await anchorsOf('production');
+      const file = join(path, 'weightgate.yaml');
+      const text = await readFile(file, 'utf8');
+      const without = text.replace(/^collateral:\n(?: .*\n)+/m, '');
+      expect(without).not.toBe(text);
+      await writeFile(file, without);
+      const { collateral } = await readHomeConfiguration(path);
+      expect(collateral).toEqual({ folder: 'collateral', keyService: null });
     },
     SLOW,
   );

@@ -139,7 +139,11 @@ const machine = { identity: 'id', attestationKeyName: 'ak', record: new Uint8Arr
 
 const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision => ({
   requestDigest,
-  collateral: new Map(), payload: new Uint8Array([1, 2]),
+  payload: new Uint8Array([1, 2]),
+  collateral: new Map([
+    ['crl/Genoa', new Uint8Array([7])],
+    ['ark/Genoa', new Uint8Array([8])],
+  ]),
   lease,
   machines: [machine],
   now: 1000,
@@ -159,6 +163,26 @@ describe('decisions', () => {
     expect(storage.findMachine('other')).toBeUndefined();
   });
 
+  it('RP-35: keeps the collateral of each decision by its name, and equal contents once', () => {
+    storage.keepDecision(decisionOf('d1'));
+    storage.keepDecision({ ...decisionOf('d2'), collateral: new Map([['crl/Genoa', new Uint8Array([9])]]) });
+    storage.keepDecision(decisionOf('d3'));
+    reopen();
+    const kept = [
+      ['ark/Genoa', new Uint8Array([8])],
+      ['crl/Genoa', new Uint8Array([7])],
+    ];
+    expect([...storage.findCollateral('d1')]).toEqual(kept);
+    expect([...storage.findCollateral('d3')]).toEqual(kept);
+    expect([...storage.findCollateral('d2')]).toEqual([['crl/Genoa', new Uint8Array([9])]]);
+    expect(storage.findCollateral('d4').size).toBe(0);
+    storage.close();
+    const database = new DatabaseSync(path);
+    expect(database.prepare('SELECT count(*) AS count FROM collateral').get()).toEqual({ count: 3 });
+    database.close();
+    storage = ServerStorage.open(path);
+  });
+
   it('a failed change leaves nothing of itself', () => {
     const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
     storage.keepDecision(decisionOf('d1', lease));
@@ -171,6 +195,18 @@ describe('decisions', () => {
 });
 
 describe('opening', () => {
+  it('brings a database of version 1 up to date, and keeps what is in it', () => {
+    storage.keepDecision(decisionOf('d1'));
+    storage.close();
+    const database = new DatabaseSync(path);
+    database.exec('DROP TABLE decision_collateral; DROP TABLE collateral; PRAGMA user_version = 1;');
+    database.close();
+    storage = ServerStorage.open(path);
+    expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
+    storage.keepDecision(decisionOf('d2'));
+    expect(storage.findCollateral('d2').size).toBe(2);
+  });
+
   it('refuses a second creation, a file that is no database and a missing folder, each by its code', () => {
     expect(refusalCode(() => ServerStorage.create(path))).toBe('storage-version');
     const other = join(folder, 'other.sqlite');
