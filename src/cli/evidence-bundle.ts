@@ -43,7 +43,7 @@ const classShape = objectShape({
   policy: anyShape,
 });
 
-/** CL-13. */
+/** CL-14. */
 const inputsShape = objectShape({
   version: literalShape(1),
   binding: hexShape({ bytes: [32] }),

@@ -1,8 +1,7 @@
 /** Certificates as files and key servers give them: one in DER, or several as PEM blocks one after another. */
 
-import { fromUtf8 } from '../../../attestation/core/bytes.ts';
+import { concatBytes, fromUtf8, toUtf8 } from '../../../attestation/core/bytes.ts';
 import { looksLikePem, readPem, writePem } from '../../../attestation/core/pem.ts';
-import { concatBytes, toUtf8 } from '../../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
 
 export const certificateFileRefusals = defineRefusals('malformed', {
