@@ -28,9 +28,11 @@ export function excerpt(text: string): string {
   return text.length > 64 ? `${printable}… (${text.length} characters)` : printable;
 }
 
+const HEX_BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 export function toHex(bytes: Uint8Array): string {
   let hex = '';
-  for (const byte of bytes) hex += byte.toString(16).padStart(2, '0');
+  for (const byte of bytes) hex += HEX_BYTES[byte] ?? '';
   return hex;
 }
 

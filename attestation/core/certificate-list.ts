@@ -8,6 +8,7 @@ import { booleanOf, byteStringOf, contentOf, contextTag, readElement, smallInteg
 import { objectIdentifierOf, Tag, timeOf, unsignedIntegerOf } from './der.ts';
 import type { DerElement, DerReader } from './der.ts';
 import { readSubjectPublicKeyInfo } from './public-key.ts';
+import type { CertificateMemory } from './certificate-memory.ts';
 import { defineRefusals } from './refusal.ts';
 import { readEcdsaSignature, verifySignature } from './signature.ts';
 import type { SignatureScheme } from './signature.ts';
@@ -170,18 +171,24 @@ export async function verifyCertificateList(
   issuer: Certificate,
   time: number,
   field: string,
+  memory?: CertificateMemory,
 ): Promise<void> {
   const refuse = (code: keyof typeof revocationRefusals.codes, expected: string, found: string): Error =>
     revocationRefusals.error(code, { field, expected, found });
   if (!equalBytes(list.issuer, issuer.subject)) {
     throw refuse('crl-issuer', 'the subject of the issuing certificate', 'another name');
   }
-  const key = readSubjectPublicKeyInfo(issuer.subjectPublicKeyInfo, `${field}.issuer.publicKey`);
-  const signature =
-    key.type === 'ec' ? readEcdsaSignature(list.signature, key.curve, `${field}.signature`) : list.signature;
-  if (!(await verifySignature(key, list.signatureScheme, signature, list.tbsCertList))) {
+  const verify = (): Promise<boolean> => isListSignedBy(list, issuer, field);
+  if (!(await (memory === undefined ? verify() : memory.holds(list, issuer, verify)))) {
     throw refuse('crl-signature', 'a signature by the issuer', 'one that does not verify');
   }
   if (time < list.thisUpdate) throw refuse('crl-not-yet-valid', `from ${list.thisUpdate}`, String(time));
   if (time >= list.nextUpdate) throw refuse('crl-stale', `before ${list.nextUpdate}`, String(time));
+}
+
+function isListSignedBy(list: CertificateList, issuer: Certificate, field: string): Promise<boolean> {
+  const key = readSubjectPublicKeyInfo(issuer.subjectPublicKeyInfo, `${field}.issuer.publicKey`);
+  const signature =
+    key.type === 'ec' ? readEcdsaSignature(list.signature, key.curve, `${field}.signature`) : list.signature;
+  return verifySignature(key, list.signatureScheme, signature, list.tbsCertList);
 }

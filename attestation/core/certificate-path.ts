@@ -6,6 +6,8 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { equalBytes, toHex } from './bytes.ts';
+import { remembered } from './certificate-memory.ts';
+import type { CertificateMemory } from './certificate-memory.ts';
 import { readSubjectPublicKeyInfo } from './public-key.ts';
 import { defineRefusals } from './refusal.ts';
 import { readEcdsaSignature, verifySignature } from './signature.ts';
@@ -74,6 +76,8 @@ export interface PathInputs {
   readonly validity: ValidityPolicy;
   /** Extensions of the leaf that the caller understands and judges itself. */
   readonly understoodLeafExtensions: readonly string[];
+  /** Makes it faster and decides nothing. */
+  readonly memory?: CertificateMemory | undefined;
 }
 
 /** Longest accepted list of intermediates. */
@@ -110,8 +114,9 @@ export async function verifyCertificatePath(leaf: Certificate, inputs: PathInput
       found: String(inputs.intermediates.length),
     });
   }
-  const chain = inputs.intermediates.map((bytes, i) => readCertificate(bytes, `chain[${i}]`));
-  const anchors = inputs.anchors.flatMap((anchor) => authorityOf(anchor, chain));
+  const { memory } = inputs;
+  const chain = inputs.intermediates.map((bytes, i) => recallCertificate(bytes, `chain[${i}]`, memory));
+  const anchors = inputs.anchors.flatMap((anchor) => authorityOf(anchor, chain, memory));
   const { authority, used } = await climb(leaf, chain, anchors, inputs);
   if (used !== chain.length) {
     throw pathRefusals.error('path-length', {
@@ -124,12 +129,17 @@ export async function verifyCertificatePath(leaf: Certificate, inputs: PathInput
 }
 
 /** The anchor with its certificate. A pinned key is an authority only where the chain has a certificate of that key. */
-function authorityOf(anchor: TrustAnchor, chain: readonly Certificate[]): readonly Authority[] {
+function authorityOf(
+  anchor: TrustAnchor,
+  chain: readonly Certificate[],
+  memory: CertificateMemory | undefined,
+): readonly Authority[] {
   if ('certificate' in anchor) {
-    return [{ anchor, certificate: readCertificate(anchor.certificate, `anchor ${anchor.name}`) }];
+    const certificate = recallCertificate(anchor.certificate, `anchor ${anchor.name}`, memory);
+    return [{ anchor, certificate }];
   }
   return chain
-    .filter((candidate) => equalBytes(sha256(candidate.subjectPublicKeyInfo), anchor.publicKeyDigest))
+    .filter((candidate) => equalBytes(keyDigest(candidate, memory), anchor.publicKeyDigest))
     .map((certificate) => ({ anchor, certificate }));
 }
 
@@ -144,7 +154,7 @@ async function climb(
   checkCertificate(leaf, 'certificate', inputs, inputs.understoodLeafExtensions);
   for (let depth = 0; ; depth += 1) {
     const next = chain[depth];
-    const authority = await signingAnchor(current, anchors, pathField(depth));
+    const authority = await signingAnchor(current, anchors, pathField(depth), inputs.memory);
     if (authority !== undefined) {
       checkPathLength(authority.certificate, depth, pathField(depth));
       return { authority, used: next !== undefined && isAnchor(next, authority) ? depth + 1 : depth };
@@ -154,7 +164,7 @@ async function climb(
     const field = `chain[${depth}]`;
     checkCertificate(next, field, inputs, []);
     checkAuthority(next, depth, field);
-    await checkSignature(current, next, pathField(depth));
+    await checkSignature(current, next, pathField(depth), inputs.memory);
     current = next;
   }
 }
@@ -164,10 +174,11 @@ async function signingAnchor(
   certificate: Certificate,
   anchors: readonly Authority[],
   field: string,
+  memory: CertificateMemory | undefined,
 ): Promise<Authority | undefined> {
   for (const authority of anchors) {
     if (!equalBytes(authority.certificate.subject, certificate.issuer)) continue;
-    if (await isSignedBy(certificate, authority.certificate, field)) return authority;
+    if (await isSignedBy(certificate, authority.certificate, field, memory)) return authority;
   }
   return undefined;
 }
@@ -176,9 +187,14 @@ function pathField(depth: number): string {
   return depth === 0 ? 'certificate' : `chain[${depth - 1}]`;
 }
 
+/** SHA-256 of the SubjectPublicKeyInfo. */
+function keyDigest({ subjectPublicKeyInfo }: Certificate, memory: CertificateMemory | undefined): Uint8Array {
+  return remembered(memory, 'key-digest', subjectPublicKeyInfo, sha256);
+}
+
 function isAnchor(certificate: Certificate, { certificate: anchor }: Authority): boolean {
   return (
-    equalBytes(sha256(certificate.subjectPublicKeyInfo), sha256(anchor.subjectPublicKeyInfo)) &&
+    equalBytes(certificate.subjectPublicKeyInfo, anchor.subjectPublicKeyInfo) &&
     equalBytes(certificate.subject, anchor.subject)
   );
 }
@@ -236,8 +252,13 @@ function checkPathLength(certificate: Certificate, authoritiesBelow: number, fie
   });
 }
 
-async function checkSignature(subject: Certificate, issuer: Certificate, field: string): Promise<void> {
-  if (await isSignedBy(subject, issuer, field)) return;
+async function checkSignature(
+  subject: Certificate,
+  issuer: Certificate,
+  field: string,
+  memory: CertificateMemory | undefined,
+): Promise<void> {
+  if (await isSignedBy(subject, issuer, field, memory)) return;
   throw pathRefusals.error('path-signature', {
     field,
     expected: `a signature by the key with SHA-256 ${toHex(sha256(issuer.subjectPublicKeyInfo))}`,
@@ -246,7 +267,30 @@ async function checkSignature(subject: Certificate, issuer: Certificate, field: 
 }
 
 /** Whether the key of one certificate signed another. @throws RefusalError `public-key-*`, `signature-*`, `der-*` */
-export async function isSignedBy(subject: Certificate, issuer: Certificate, field: string): Promise<boolean> {
+export function isSignedBy(
+  subject: Certificate,
+  issuer: Certificate,
+  field: string,
+  memory?: CertificateMemory,
+): Promise<boolean> {
+  const verify = (): Promise<boolean> => verifyCertificateSignature(subject, issuer, field);
+  return memory === undefined ? verify() : memory.holds(subject, issuer, verify);
+}
+
+/** Reads a certificate, or recalls what was read before. @throws RefusalError `der-*`, `certificate-*` */
+export function recallCertificate(
+  bytes: Uint8Array,
+  path: string,
+  memory: CertificateMemory | undefined,
+): Certificate {
+  return remembered(memory, 'certificate', bytes, (copy) => readCertificate(copy, path));
+}
+
+async function verifyCertificateSignature(
+  subject: Certificate,
+  issuer: Certificate,
+  field: string,
+): Promise<boolean> {
   const key = readSubjectPublicKeyInfo(issuer.subjectPublicKeyInfo, `${field}.issuer.publicKey`);
   const { signatureScheme: scheme } = subject;
   const signature =

@@ -4,6 +4,7 @@
  */
 
 import type { JsonValue } from './canonical-json.ts';
+import type { CertificateMemory } from './certificate-memory.ts';
 import type { TrustAnchor } from './certificate-path.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -25,6 +26,8 @@ export interface DeviceInputs {
   readonly referenceValues: readonly JsonValue[];
   /** The class's own appraisal policy. */
   readonly policy: JsonValue;
+  /** The caller's own, kept between verifications: makes them faster and decides nothing. */
+  readonly memory?: CertificateMemory | undefined;
 }
 
 /** What is true of a device of any class. Classes add members; all must be JSON, because claims are logged. */

@@ -117,7 +117,10 @@ export function deviceKey(className: string, identity: string): string {
 }
 
 /** What the operator accepts of one device class. */
-export type ClassInputs = Pick<DeviceInputs, 'anchors' | 'collateral' | 'referenceValues' | 'policy'>;
+export type ClassInputs = Pick<
+  DeviceInputs,
+  'anchors' | 'collateral' | 'referenceValues' | 'policy' | 'memory'
+>;
 
 /** Everything that the verdict on a bundle depends on, besides the bundle (W10). */
 export interface EvidenceInputs {

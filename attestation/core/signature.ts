@@ -102,12 +102,26 @@ async function verifyEcdsa(
   signature: Uint8Array,
   message: Uint8Array,
 ): Promise<boolean> {
-  const imported = await importPublicKey(() =>
-    crypto.subtle.importKey('raw', uncompressedPoint(key), { name: 'ECDSA', namedCurve: key.curve }, false, [
-      'verify',
-    ]),
+  return crypto.subtle.verify(
+    { name: 'ECDSA', hash },
+    await importedPoint(key),
+    unshared(signature),
+    unshared(message),
   );
-  return crypto.subtle.verify({ name: 'ECDSA', hash }, imported, unshared(signature), unshared(message));
+}
+
+/** Taking a key costs a tenth of verifying with it; a key that is used again is the same object. */
+const importedPoints = new WeakMap<EcPublicKey, ImportedKey>();
+
+async function importedPoint(key: EcPublicKey): Promise<ImportedKey> {
+  const known = importedPoints.get(key);
+  if (known !== undefined) return known;
+  const algorithm = { name: 'ECDSA', namedCurve: key.curve };
+  const imported = await importPublicKey(() =>
+    crypto.subtle.importKey('raw', uncompressedPoint(key), algorithm, false, ['verify']),
+  );
+  importedPoints.set(key, imported);
+  return imported;
 }
 
 /** The platform's key type, under whichever name its type declarations know it. */

@@ -6,6 +6,7 @@
 import { p384 } from '@noble/curves/nist.js';
 
 import { concatBytes, equalBytes, toHex } from '../core/bytes.ts';
+import { remembered } from '../core/certificate-memory.ts';
 import { readSubjectPublicKeyInfo } from '../core/public-key.ts';
 import { verifySignature } from '../core/signature.ts';
 import { defineChecks } from '../core/verdict.ts';
@@ -103,8 +104,8 @@ export async function authenticateReport(
   const kind = demandSigned(report, checks);
   const line = report.cpuid && productLineOf(report.cpuid, 'report.cpuid');
   const chain = await verifyChain(kind, line, report, inputs, checks);
-  const revocation = await judgeRevocation(chain, inputs.collateral, inputs.time, checks);
-  await demandSignature(bytes, report, chain.key, checks);
+  const revocation = await judgeRevocation(chain, inputs, checks);
+  await demandSignature(bytes, report, { ...chain, memory: inputs.memory }, checks);
   const tcb = readTcbs(report, chain.key);
   demandTcb(tcb.reported, chain.key, checks);
   const isChipMasked = isZero(report.chipId);
@@ -136,7 +137,7 @@ function demandSigned({ signatureAlgo, keyInfo }: AttestationReport, checks: Che
 async function demandSignature(
   bytes: Uint8Array,
   { signature }: AttestationReport,
-  key: KeyFacts,
+  { key, memory }: Pick<AuthenticChain, 'key'> & Pick<ChainInputs, 'memory'>,
   checks: Checklist,
 ): Promise<void> {
   const [r, s] = [signature.r.toReversed(), signature.s.toReversed()];
@@ -145,7 +146,10 @@ async function demandSignature(
     expected: 'r and s from 1 to the order of P-384',
     found: `r ${toHex(r.subarray(0, 8))}…, s ${toHex(s.subarray(0, 8))}…`,
   });
-  const publicKey = readSubjectPublicKeyInfo(key.certificate.subjectPublicKeyInfo, 'certificate.publicKey');
+  const { subjectPublicKeyInfo } = key.certificate;
+  const publicKey = remembered(memory, 'public-key', subjectPublicKeyInfo, (copy) =>
+    readSubjectPublicKeyInfo(copy, 'certificate.publicKey'),
+  );
   const scheme = { algorithm: 'ecdsa', hash: 'SHA-384' } as const;
   const signed = bytes.subarray(0, SIGNED_BYTES);
   const holds = await verifySignature(publicKey, scheme, concatBytes(r, s), signed);

@@ -4,13 +4,15 @@
  */
 
 import { equalBytes, toHex } from '../core/bytes.ts';
-import { isSignedBy, verifyCertificatePath } from '../core/certificate-path.ts';
+import { remembered } from '../core/certificate-memory.ts';
+import type { CertificateMemory } from '../core/certificate-memory.ts';
+import { isSignedBy, recallCertificate, verifyCertificatePath } from '../core/certificate-path.ts';
 import type { TrustAnchor } from '../core/certificate-path.ts';
 import { NameAttribute, nameAttributes } from '../core/distinguished-name.ts';
 import { readSubjectPublicKeyInfo } from '../core/public-key.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
-import { KeyUsage, readCertificate } from '../core/x509.ts';
+import { KeyUsage } from '../core/x509.ts';
 import type { Certificate } from '../core/x509.ts';
 import { certificateDer } from './certificate-table.ts';
 import type { SevSnpCertificates } from './evidence.ts';
@@ -73,6 +75,8 @@ export interface ChainInputs {
   readonly collateral: ReadonlyMap<string, Uint8Array>;
   /** POSIX seconds. */
   readonly time: number;
+  /** Makes it faster and decides nothing. */
+  readonly memory?: CertificateMemory | undefined;
 }
 
 /** A chain whose signatures, times and constraints hold. */
@@ -107,15 +111,11 @@ export async function verifyChain(
   inputs: ChainInputs,
   checks: Checklist,
 ): Promise<AuthenticChain> {
-  const { certificates, collateral } = inputs;
-  const key = readKeyCertificate(
-    demandCertificate(
-      kind,
-      certificates[kind] ?? (kind === 'vcek' ? collateral.get(collateralNames.vcek(report)) : undefined),
-      checks,
-    ),
-    kind,
-  );
+  const { certificates, collateral, memory } = inputs;
+  const found =
+    certificates[kind] ?? (kind === 'vcek' ? collateral.get(collateralNames.vcek(report)) : undefined);
+  const der = demandCertificate(kind, found, checks);
+  const key = remembered(memory, 'key-certificate', der, (bytes) => readKeyCertificate(bytes, kind));
   demandKind(key, kind, line, checks);
   const given = {
     intermediate: demandCertificate(
@@ -126,10 +126,11 @@ export async function verifyChain(
     ark: optionalCertificate('ark', certificates.ark ?? collateral.get(collateralNames.ark(key.line))),
   };
   const anchor = await climb(key, given, inputs, checks);
-  const ark = readCertificate(given.ark ?? arkOf(anchor), 'ark');
-  const chain = { key, intermediate: readCertificate(given.intermediate, 'intermediate'), ark, anchor };
+  const ark = recallCertificate(given.ark ?? arkOf(anchor), 'ark', memory);
+  const intermediate = recallCertificate(given.intermediate, 'intermediate', memory);
+  const chain = { key, intermediate, ark, anchor };
   demandProfile(chain, checks);
-  await demandRoot(ark, inputs.time, checks);
+  await demandRoot(ark, inputs, checks);
   return chain;
 }
 
@@ -163,11 +164,15 @@ function demandKind(key: KeyFacts, kind: KeyKind, line: ProductLine | undefined,
 function climb(
   key: KeyFacts,
   given: { readonly intermediate: Uint8Array; readonly ark: Uint8Array | undefined },
-  { anchors, time }: ChainInputs,
+  { anchors, time, memory }: ChainInputs,
   checks: Checklist,
 ): Promise<TrustAnchor> {
   const intermediates = [given.intermediate, ...(given.ark === undefined ? [] : [given.ark])];
-  const rules = { intermediates, anchors, time, validity: 'enforce', understoodLeafExtensions: [] } as const;
+  const rules = {
+    ...{ intermediates, anchors, time, memory },
+    validity: 'enforce',
+    understoodLeafExtensions: [],
+  } as const;
   return checks.attempt(
     chainChecks,
     'snp-path',
@@ -223,8 +228,8 @@ function maySign({ isAuthority, keyUsage }: Certificate): boolean {
 }
 
 /** What the pin does not cover, name and times, is as good as the root's own signature. */
-async function demandRoot(ark: Certificate, time: number, checks: Checklist): Promise<void> {
-  const isSelfSigned = equalBytes(ark.subject, ark.issuer) && (await isSignedBy(ark, ark, 'ark'));
+async function demandRoot(ark: Certificate, { time, memory }: ChainInputs, checks: Checklist): Promise<void> {
+  const isSelfSigned = equalBytes(ark.subject, ark.issuer) && (await isSignedBy(ark, ark, 'ark', memory));
   checks.demand(chainChecks, 'snp-root-signature', isSelfSigned, {
     field: 'ark',
     expected: 'a signature by its own key',

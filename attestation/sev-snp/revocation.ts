@@ -5,9 +5,10 @@
 
 import { toHex } from '../core/bytes.ts';
 import { readCertificateList, verifyCertificateList } from '../core/certificate-list.ts';
+import { remembered } from '../core/certificate-memory.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
-import type { AuthenticChain } from './chain.ts';
+import type { AuthenticChain, ChainInputs } from './chain.ts';
 import { collateralNames } from './chain.ts';
 
 export const revocationChecks = defineChecks('inauthentic', {
@@ -38,8 +39,7 @@ export interface RevocationStatus {
  */
 export async function judgeRevocation(
   { key, intermediate, ark }: AuthenticChain,
-  collateral: ReadonlyMap<string, Uint8Array>,
-  time: number,
+  { collateral, time, memory }: Pick<ChainInputs, 'collateral' | 'time' | 'memory'>,
   checks: Checklist,
 ): Promise<RevocationStatus | undefined> {
   const field = collateralNames.revocationList(key.line);
@@ -50,8 +50,8 @@ export async function judgeRevocation(
     'snp-revocation-list',
     { field, expected: `a list of ARK-${key.line} that is in force` },
     async () => {
-      const read = readCertificateList(bytes, field);
-      await verifyCertificateList(read, ark, time, field);
+      const read = remembered(memory, 'crl', bytes, (copy) => readCertificateList(copy, field));
+      await verifyCertificateList(read, ark, time, field, memory);
       return read;
     },
   );

@@ -61,7 +61,8 @@ function revocationOf(subject: CollateralSubject, authority: string, time: numbe
       const collateral = new Map([
         [collateralNames.revocationList(key.line), snpFile(set, mutation.base)] as const,
       ]);
-      const status = await judgeRevocation({ key, intermediate, ark, anchor }, collateral, time, checks);
+      const chain = { key, intermediate, ark, anchor };
+      const status = await judgeRevocation(chain, { collateral, time }, checks);
       if (status === undefined) throw new Error('the list was not looked at');
       return status;
     }),

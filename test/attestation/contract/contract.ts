@@ -11,6 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { fromBase64, toBase64, toHex } from '../../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import { CertificateMemory } from '../../../attestation/core/certificate-memory.ts';
 import type { DeviceClaims, DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { isRefusal } from '../../../attestation/core/refusal.ts';
 import type { Refusal } from '../../../attestation/core/refusal.ts';
@@ -196,6 +197,28 @@ export function describeDeviceClass(name: string, makeFixture: () => Promise<Dev
       expect(verdicts[0]?.outcome).toBe('accepted');
       expect(verdicts[1]).toEqual(verdicts[0]);
       expect(JSON.stringify(fixture.inputs, bytesAsHex)).toBe(before);
+    });
+
+    it('DC-16: comes to the same verdict with a memory of certificates', async () => {
+      const { inputs, foreignAnchors: anchors, expired } = fixture;
+      const times = 'notApplicable' in expired ? [] : [expired.before, expired.after];
+      const variants: readonly Partial<DeviceInputs>[] = [
+        {},
+        { anchors },
+        ...times.map((time) => ({ time })),
+        { collateral: new Map() },
+        {},
+      ];
+      const flipped = [...fixture.binaryMembers, ...fixture.binaryMembers].map((member, i) =>
+        withBytes(member, (bytes) => bytes.map((byte, at) => (at === 400 * i ? byte ^ 1 : byte))),
+      );
+      const memory = new CertificateMemory();
+      for (const evidence of [fixture.evidence, ...flipped, fixture.evidence]) {
+        for (const changes of variants) {
+          const remembering = await verify(evidence, { ...inputs, ...changes, memory });
+          expect(remembering).toEqual(await verify(evidence, { ...inputs, ...changes }));
+        }
+      }
     });
 
     it('DC-13: answers any JSON with a refusal, and never throws', async () => {
