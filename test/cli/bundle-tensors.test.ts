@@ -23,7 +23,7 @@ describe('weightgate bundle tensors', () => {
     await writeFile(owner.path('small/a.safetensors'), safetensorsFile(tensors));
     await writeFile(owner.path('small/b.gguf'), ggufFile([{ name: 'norm', content: OTHER }]));
     await owner.seal('small', 'bundle');
-  });
+  }, 180_000);
   afterAll(async () => {
     await owner[Symbol.asyncDispose]();
   });

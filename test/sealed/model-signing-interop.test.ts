@@ -49,7 +49,7 @@ beforeAll(async () => {
   const modelKey = modelKeyMemory();
   await sealFolder(writeFolder(files), folder, { model: MODEL, modelKey, signers: [signer] });
   modelKey.close();
-}, 240_000);
+}, 400_000);
 
 interface KeyFiles {
   readonly encrypted: string;

@@ -75,7 +75,7 @@ let place: string;
 beforeAll(async () => {
   place = temporaryFolder();
   tool = await installPythonPackages(temporaryFolder(), PACKAGES);
-}, 240_000);
+}, 400_000);
 
 type Said = readonly [name: string, shape: readonly number[], bytes: number, sha256: string];
 
