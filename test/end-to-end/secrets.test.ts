@@ -180,8 +180,18 @@ describe.skipIf(swtpmMissing !== undefined)('W5: what a running agent leaves for
     });
 
     const ends = [
-      ['Ctrl-C', (running: Program) => running.signalGroup('SIGINT')],
-      ['SIGTERM', (running: Program) => running.signal('SIGTERM')],
+      [
+        'Ctrl-C',
+        (running: Program) => {
+          running.signalGroup('SIGINT');
+        },
+      ],
+      [
+        'SIGTERM',
+        (running: Program) => {
+          running.signal('SIGTERM');
+        },
+      ],
       ['a crash of its engine', async (running: Program) => process.kill(await engineOf(running), 'SIGKILL')],
     ] as const;
 
