@@ -429,7 +429,7 @@ const ROWS: readonly Row[] = [
   [
     'reference values that are none',
     3,
-    ['/text', '[shape-mismatch]'],
+    ['/text', '[configuration-yaml]'],
     () => ['reference', 'publish', path('text'), '--name', 'a', '--epoch', '1', ...owner.signed],
   ],
   [
@@ -513,7 +513,7 @@ const ROWS: readonly Row[] = [
   [
     'a machine without a digest',
     2,
-    ["'--machine <name=digest>'"],
+    ["'--machine <name=identity>'"],
     () => [
       'lab',
       'accredit',
