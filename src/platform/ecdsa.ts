@@ -15,7 +15,7 @@ import type { HashName } from '../../attestation/core/signature.ts';
 export const ecdsaRefusals = defineRefusals('usage', {
   'ecdsa-key-unsupported': {
     means: 'A key for model signatures is of another kind than their verifiers take.',
-    hint: 'Make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes-256-cbc -out FILE',
+    hint: 'Make one: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes-256-cbc -out FILE`.',
   },
 });
 
