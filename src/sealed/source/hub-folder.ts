@@ -11,7 +11,8 @@ const REPOSITORY = /^(?:models|datasets)--/;
 /** SHA-1 for what the hub keeps in git, SHA-256 for large files; here no more than a name. */
 const BLOB_NAME = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 const NOTES = '.cache/huggingface';
-const CARD_FILES: readonly string[] = ['.gitattributes', 'README.md'];
+/** The last is where a model signature is published (SW-60). */
+const CARD_FILES: readonly string[] = ['.gitattributes', 'README.md', 'model.sig'];
 
 /** What a folder may hold beside regular files of the manifest. */
 export interface FolderLayout {
