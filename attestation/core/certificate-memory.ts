@@ -4,15 +4,21 @@
  * is remembered: only the time that it takes does (W10). The caller owns a memory and hands it to each verification.
  */
 
+import { equalBytes } from './bytes.ts';
+
 /** A few kilobytes each. */
 const DEFAULT_CAPACITY = 4096;
+/** Certificates and lists end in their signature, and keys in their last coordinate. */
+const FINGERPRINT_BYTES = 32;
 
-/** windows-1252 gives each byte a character of its own: the text is the bytes, and is compared whole. */
-const ONE_CHARACTER_A_BYTE = new TextDecoder('windows-1252');
+interface Remembered {
+  readonly bytes: Uint8Array;
+  readonly value: object;
+}
 
 export class CertificateMemory {
   private readonly capacity: number;
-  private readonly values = new Map<string, object>();
+  private readonly values = new Map<string, Remembered>();
   private readonly signed = new WeakMap<object, WeakSet<object>>();
 
   /** @param capacity how many values are kept; the oldest goes first */
@@ -28,13 +34,12 @@ export class CertificateMemory {
    * @throws what `read` throws; a refusal is not remembered
    */
   read<Value extends object>(reader: string, bytes: Uint8Array, read: (bytes: Uint8Array) => Value): Value {
-    const key = `${reader} ${ONE_CHARACTER_A_BYTE.decode(bytes)}`;
-    const known = this.values.get(key) as Value | undefined;
-    if (known !== undefined) return known;
-    const value = read(bytes.slice());
-    const [oldest] = this.values.keys();
-    if (this.values.size >= this.capacity && oldest !== undefined) this.values.delete(oldest);
-    this.values.set(key, value);
+    const place = `${reader} ${bytes.length} ${fingerprint(bytes.subarray(-FINGERPRINT_BYTES))}`;
+    const known = this.values.get(place);
+    if (known !== undefined && equalBytes(known.bytes, bytes)) return known.value as Value;
+    const copy = bytes.slice();
+    const value = read(copy);
+    this.keep(place, { bytes: copy, value });
     return value;
   }
 
@@ -50,6 +55,12 @@ export class CertificateMemory {
     if (holds) this.signed.set(subject, issuers.add(issuer));
     return holds;
   }
+
+  private keep(place: string, remembered: Remembered): void {
+    const [oldest] = this.values.keys();
+    if (this.values.size >= this.capacity && oldest !== undefined) this.values.delete(oldest);
+    this.values.set(place, remembered);
+  }
 }
 
 /** Reads through the memory, where there is one. */
@@ -60,4 +71,14 @@ export function remembered<Value extends object>(
   read: (bytes: Uint8Array) => Value,
 ): Value {
   return memory === undefined ? read(bytes) : memory.read(reader, bytes, read);
+}
+
+/**
+ * Where to look (FNV-1a of 32 bits). It identifies nothing: what is found there is compared whole, and of bytes that are
+ * made to collide only the last are kept.
+ */
+function fingerprint(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < bytes.length; i += 1) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  return hash;
 }

@@ -188,14 +188,15 @@ function arkOf(anchor: TrustAnchor): Uint8Array {
 }
 
 function demandProfile({ key, intermediate, ark }: AuthenticChain, checks: Checklist): void {
-  const names = [intermediate, ark].map(({ subject }) => commonName(subject));
+  const found = [key.certificate, intermediate, ark].map(profileOf);
+  const names = found.slice(1).map(({ name }) => name);
   const issuer = key.kind === 'vcek' ? `SEV-${key.line}` : `SEV-VLEK-${key.line}`;
   checks.demand(chainChecks, 'snp-chain-names', names[0] === issuer && names[1] === `ARK-${key.line}`, {
     field: 'chain',
     expected: `${issuer}, ARK-${key.line}`,
     found: names.join(', '),
   });
-  const algorithms = [key.certificate, intermediate, ark].map(algorithmsOf);
+  const algorithms = found.map((profile) => profile.algorithms);
   const expected = [P384_BY_PSS, RSA_BY_PSS, RSA_BY_PSS];
   checks.demand(chainChecks, 'snp-chain-algorithms', algorithms.join() === expected.join(), {
     field: 'chain',
@@ -208,6 +209,23 @@ function demandProfile({ key, intermediate, ark }: AuthenticChain, checks: Check
     expected: 'an ARK that signs certificates and lists, path length 0 below it',
     found: `path length ${intermediate.pathLength ?? 'not limited'}, usage ${[...(ark.keyUsage ?? [])].join(' ')}`,
   });
+}
+
+/** What a certificate says of itself in the words of AMD's hierarchy. */
+interface Profile {
+  readonly name: string;
+  readonly algorithms: string;
+}
+
+/** Follows from the certificate alone; one that was recalled is the same object. */
+const profiles = new WeakMap<Certificate, Profile>();
+
+function profileOf(certificate: Certificate): Profile {
+  const known = profiles.get(certificate);
+  if (known !== undefined) return known;
+  const profile = { name: commonName(certificate.subject), algorithms: algorithmsOf(certificate) };
+  profiles.set(certificate, profile);
+  return profile;
 }
 
 function commonName(name: Uint8Array): string {
