@@ -1,6 +1,7 @@
 /** The server's use of the verifier: what the operator and the log say goes in, what a decision needs comes out. */
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import type { CertificateMemory } from '../../attestation/core/certificate-memory.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import type { AnyDeviceClass, DeviceClaims } from '../../attestation/core/device-class.ts';
 import {
@@ -37,6 +38,8 @@ export interface VerifierSetup {
   readonly anchors: ReadonlyMap<string, readonly TrustAnchor[]>;
   /** Certificates and revocation lists for SEV-SNP: what the home keeps, and where more of it comes from. */
   readonly collateral: CollateralSource;
+  /** The same authorities certify many machines, and each machine asks again and again. */
+  readonly memory: CertificateMemory;
 }
 
 /** What one request says about itself. */
@@ -118,7 +121,7 @@ function classInputs(
     if (policy === undefined) continue;
     const anchors = setup.anchors.get(name) ?? [];
     const referenceValues = referenceValuesFor(state, name).map(({ values }) => values);
-    configured.set(name, { anchors, collateral, referenceValues, policy });
+    configured.set(name, { anchors, collateral, referenceValues, policy, memory: setup.memory });
   }
   return configured;
 }

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 
 import { isRefusal } from '../../attestation/core/refusal.ts';
+import { CertificateMemory } from '../../attestation/core/certificate-memory.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
@@ -152,5 +153,5 @@ async function openVerifier(
     clock,
     ...(keyService === null ? {} : { upstream: new AmdKds({ address: keyService }) }),
   });
-  return { registry: DEVICE_CLASSES, anchors, collateral };
+  return { registry: DEVICE_CLASSES, anchors, collateral, memory: new CertificateMemory() };
 }
