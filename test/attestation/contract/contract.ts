@@ -71,7 +71,8 @@ export function describeDeviceClass(name: string, makeFixture: () => Promise<Dev
       expect(verdict.checks.length).toBeGreaterThan(2);
       for (const check of verdict.checks) {
         expect(check).toMatchObject({ outcome: 'passed' });
-        expect([check.field, check.expected, check.found, check.protects]).not.toContain('');
+        const { field, expected, found, protects } = check;
+        for (const text of [field, expected, found, protects]) expect(text, check.id).toMatch(/./);
       }
     });
 
@@ -279,7 +280,9 @@ async function judgeEvidence(
   const verdict = await deviceClass.verify(evidence, { ...inputs, ...changes });
   if (verdict.outcome === 'accepted') return { stage: 'accepted', claims: verdict.claims };
   for (const refusal of verdict.refusals) {
-    expect([refusal.field, refusal.hint], refusal.code).not.toContain('');
+    expect(refusal.field, refusal.code).toMatch(/./);
+    expect(refusal.hint, refusal.code).toMatch(/./);
+    expect(typeof refusal.expected + typeof refusal.found, refusal.code).toBe('stringstring');
   }
   return { stage: 'refused', refusals: verdict.refusals };
 }

@@ -96,5 +96,9 @@ describe('a memory of certificates', () => {
     expect(remembered(undefined, 'a', given, reader.read).bytes).toBe(given);
     remembered(undefined, 'a', given, reader.read);
     expect(reader.times).toBe(2);
+    const memory = new CertificateMemory();
+    remembered(memory, 'a', given, reader.read);
+    remembered(memory, 'a', given, reader.read);
+    expect(reader.times).toBe(3);
   });
 });
