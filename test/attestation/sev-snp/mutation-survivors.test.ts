@@ -2,9 +2,14 @@
 
 import { describe, expect, it } from 'vitest';
 
+import { Checklist } from '../../../attestation/core/verdict.ts';
+import { appraiseGuest } from '../../../attestation/sev-snp/appraise-guest.ts';
 import { collateralNames } from '../../../attestation/sev-snp/chain.ts';
 import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
+import { readPolicy, readReferenceValues } from '../../../attestation/sev-snp/documents.ts';
+import type { LaunchReference } from '../../../attestation/sev-snp/documents.ts';
+import type { AttestationReport } from '../../../attestation/sev-snp/layout.ts';
 import { componentsBelow, tcbEncodingOf, tcbText } from '../../../attestation/sev-snp/tcb.ts';
 import {
   evidenceOf,
@@ -20,6 +25,42 @@ import {
   signReport,
   TURIN_TCB,
 } from './lookalike.ts';
+import type { Document } from './lookalike.ts';
+
+/** The codes of an appraisal of the guest that end in no, each once. */
+function guestCodes(changes: Partial<AttestationReport>, policy: Document = {}): readonly string[] {
+  const checks = new Checklist();
+  const report = { ...MILAN_REPORT, reportData: new Uint8Array(64).fill(1), ...changes };
+  appraiseGuest(
+    report,
+    readPolicy({ ...POLICY, ...policy }),
+    [readReferenceValues(LAUNCH) as LaunchReference],
+    checks,
+  );
+  return checks.failed.map(({ refusal }) => refusal.code);
+}
+
+describe('the guest', () => {
+  it('has no migration agent only where every byte of its id says so', () => {
+    expect(guestCodes({})).toEqual([]);
+    for (const place of [0, 15, 31]) {
+      const reportIdMa = new Uint8Array(32).fill(0xff).with(place, 0xfe);
+      expect(guestCodes({ reportIdMa })).toEqual(['snp-migration-agent']);
+    }
+    expect(guestCodes({ reportIdMa: new Uint8Array(32).with(3, 0xff) })).toEqual(['snp-migration-agent']);
+  });
+
+  it('is compared by minor version of the ABI only within the same major one', () => {
+    const abi = (abiMajor: number, abiMinor: number) => ({
+      policy: { ...MILAN_REPORT.policy, abiMajor, abiMinor },
+    });
+    const minimum = { guestPolicy: { minimumAbi: { major: 2, minor: 5 }, required: [], forbidden: [] } };
+    expect(guestCodes(abi(2, 5), minimum)).toEqual([]);
+    expect(guestCodes(abi(3, 0), minimum)).toEqual([]);
+    expect(guestCodes(abi(2, 4), minimum)).toEqual(['snp-guest-abi']);
+    expect(guestCodes(abi(1, 9), minimum)).toEqual(['snp-guest-abi']);
+  });
+});
 
 describe('TCB versions', () => {
   it('have the encoding of their product line', () => {
