@@ -102,7 +102,7 @@ describe.skipIf(missing !== undefined)(
   },
 );
 
-describe.skipIf(missing !== undefined)('AMD’s chain in force', () => {
+describe.skipIf(missing !== undefined)(`AMD’s chain in force ${missing ?? ''}`, () => {
   const judge = (vector: string, line: string, authority: string, time: string) =>
     verifySevSnpReport({
       report: file(`${vector}/report.bin`),
