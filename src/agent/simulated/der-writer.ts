@@ -10,8 +10,11 @@ const { asn1 } = forge;
 const { Class, Type } = asn1;
 
 /** node-forge names all tags like the universal types of the same number. */
-const CONTEXT_TAGS = [Type.NONE, Type.BOOLEAN, Type.INTEGER, Type.BITSTRING] as const;
-type ContextTag = 0 | 1 | 2 | 3;
+const CONTEXT_TAGS = [
+  ...[Type.NONE, Type.BOOLEAN, Type.INTEGER, Type.BITSTRING, Type.OCTETSTRING],
+  ...[Type.NULL, Type.OID, Type.ODESC, Type.EXTERNAL, Type.REAL],
+] as const;
+type ContextTag = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9;
 
 function primitive(type: forge.asn1.Type, content: Uint8Array): DerValue {
   return asn1.create(Class.UNIVERSAL, type, false, Buffer.from(content).toString('binary'));
@@ -25,8 +28,9 @@ export function set(...items: readonly DerValue[]): DerValue {
   return asn1.create(Class.UNIVERSAL, Type.SET, true, [...items]);
 }
 
-export function explicit(tag: ContextTag, item: DerValue): DerValue {
-  return asn1.create(Class.CONTEXT_SPECIFIC, CONTEXT_TAGS[tag], true, [item]);
+/** A member of its own tag around an item, or in place of the tag of a sequence of items. */
+export function explicit(tag: ContextTag, ...items: readonly DerValue[]): DerValue {
+  return asn1.create(Class.CONTEXT_SPECIFIC, CONTEXT_TAGS[tag], true, [...items]);
 }
 
 /** A member of its own tag whose content is the bytes. */
@@ -41,6 +45,18 @@ export function objectIdentifier(dotted: string): DerValue {
 
 export function integer(value: number): DerValue {
   return asn1.create(Class.UNIVERSAL, Type.INTEGER, false, asn1.integerToDer(value).getBytes());
+}
+
+/** A positive INTEGER of any size. @param magnitude big-endian, not empty */
+export function largeInteger(magnitude: Uint8Array): DerValue {
+  const firstUsed = magnitude.findIndex((byte) => byte !== 0);
+  const shortest = firstUsed < 0 ? Uint8Array.of(0) : magnitude.subarray(firstUsed);
+  const sign = (shortest[0] ?? 0) < 0x80 ? new Uint8Array() : Uint8Array.of(0);
+  return primitive(Type.INTEGER, concatBytes(sign, shortest));
+}
+
+export function enumerated(value: number): DerValue {
+  return primitive(Type.ENUMERATED, Uint8Array.of(value));
 }
 
 export function boolean(value: boolean): DerValue {
@@ -75,6 +91,12 @@ export function ia5Text(text: string): DerValue {
 export function utcTime(posixSeconds: number): DerValue {
   const text = asn1.dateToUtcTime(new Date(posixSeconds * 1000));
   return asn1.create(Class.UNIVERSAL, Type.UTCTIME, false, text);
+}
+
+/** GeneralizedTime, for every year of four digits. */
+export function generalizedTime(posixSeconds: number): DerValue {
+  const text = asn1.dateToGeneralizedTime(new Date(posixSeconds * 1000));
+  return asn1.create(Class.UNIVERSAL, Type.GENERALIZEDTIME, false, text);
 }
 
 /** What was encoded already. */

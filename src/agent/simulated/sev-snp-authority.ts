@@ -10,17 +10,9 @@ import { promisify } from 'node:util';
 import { fromBase64, toBase64 } from '../../../attestation/core/bytes.ts';
 import type { ProductLine } from '../../../attestation/sev-snp/product.ts';
 import { tcbEncodingOf, type Tcb } from '../../../attestation/sev-snp/tcb.ts';
+import { authorityKeyIdentifier, extension, keyIdentifier, publicKeyOf } from './certificate-parts.ts';
 import * as der from './der-writer.ts';
-import {
-  authorityKeyIdentifier,
-  certificateOf,
-  extension,
-  keyIdentifier,
-  nameOf,
-  pssAlgorithm,
-  publicKeyOf,
-  signed,
-} from './sev-snp-certificates.ts';
+import { certificateOf, nameOf, pssAlgorithm, signed } from './sev-snp-certificates.ts';
 
 const RSA_BITS = 4096;
 const DAY_SECONDS = 86_400;

@@ -29,8 +29,8 @@ import type { SevGuest, SevGuestReport } from '../../../native/sev-guest/guest.t
 import { readCanonicalFile } from '../../platform/canonical-file.ts';
 import { writeFileDurably } from '../../platform/files.ts';
 import { readShape } from '../../platform/shape.ts';
+import { publicKeyOf } from './certificate-parts.ts';
 import type { SimulatedAmd } from './sev-snp-authority.ts';
-import { publicKeyOf } from './sev-snp-certificates.ts';
 
 const MACHINE_FILE = 'sev-snp-guest.json';
 const MAX_MACHINE_BYTES = 64 * 1024;
