@@ -32,7 +32,7 @@ export const derRefusals = defineRefusals('malformed', {
   },
 });
 
-/** Identifier octets of the universal types that certificates use. */
+/** Identifier octets of the universal types that certificates and answers about them use. */
 export const Tag = {
   boolean: 0x01,
   integer: 0x02,
@@ -40,6 +40,7 @@ export const Tag = {
   octetString: 0x04,
   null: 0x05,
   objectIdentifier: 0x06,
+  enumerated: 0x0a,
   utf8String: 0x0c,
   printableString: 0x13,
   ia5String: 0x16,

@@ -7,12 +7,12 @@ import { z } from 'zod';
 
 import { excerpt, fromBase64, fromUtf8, toBase64 } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { parseForeignJson } from '../../attestation/core/foreign-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { readEcdsaSignature, verifySignature } from '../../attestation/core/signature.ts';
 import { preAuthenticationEncoding, sha256HexSchema, STATEMENT_PAYLOAD_TYPE } from '../platform/dsse.ts';
 import { CURVE_HASHES, type EcdsaPublicKey, type EcdsaSigner } from '../platform/ecdsa.ts';
 import { readShape } from '../platform/shape.ts';
-import { parseForeignJson } from './foreign-json.ts';
 import { decodeModelStatement, modelStatementRefusals, type ModelStatement } from './model-statement.ts';
 
 const MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';

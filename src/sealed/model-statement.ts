@@ -9,10 +9,10 @@ import { z } from 'zod';
 
 import { excerpt, fromHex, fromUtf8 } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { parseForeignJson } from '../../attestation/core/foreign-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { sha256HexSchema } from '../platform/dsse.ts';
 import { readShape } from '../platform/shape.ts';
-import { parseForeignJson } from './foreign-json.ts';
 import { comparePaths } from './paths.ts';
 
 const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';

@@ -6,8 +6,8 @@
 import { z } from 'zod';
 
 import { excerpt, fromUtf8 } from '../../attestation/core/bytes.ts';
+import { parseForeignJson } from '../../attestation/core/foreign-json.ts';
 import { readShape } from '../platform/shape.ts';
-import { parseForeignJson } from './foreign-json.ts';
 import { refuseWeights, type TensorEntry } from './tensors.ts';
 
 /** SW-52. */

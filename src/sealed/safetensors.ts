@@ -6,9 +6,9 @@
 import { z } from 'zod';
 
 import { fromUtf8 } from '../../attestation/core/bytes.ts';
+import { parseForeignJson, type ForeignJsonProblem } from '../../attestation/core/foreign-json.ts';
 import { decode, littleEndian } from '../../attestation/core/layout.ts';
 import { readShape } from '../platform/shape.ts';
-import { parseForeignJson, type ForeignJsonProblem } from './foreign-json.ts';
 import { checkCoverage, refuseWeights, type ReadRange, type TensorEntry } from './tensors.ts';
 
 /** SW-25. */

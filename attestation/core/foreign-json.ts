@@ -1,7 +1,7 @@
 /**
- * JSON that others write and that has no canonical form: safetensors headers, indexes of shards, model signatures.
- * What JSON.parse passes over silently is found in the text before it is parsed: nesting that costs memory, and
- * members of one name, of which JSON.parse keeps the last and other readers the first (W11).
+ * JSON that others write and that has no canonical form: safetensors headers, indexes of shards, model signatures,
+ * answers of vendors. What JSON.parse passes over silently is found in the text before it is parsed: nesting that costs
+ * memory, and members of one name, of which JSON.parse keeps the last and other readers the first (W11).
  */
 
 const QUOTE = 0x22;
