@@ -41,9 +41,20 @@ export const pathRefusals = defineRefusals('inauthentic', {
   },
 });
 
-/** An authority that the operator accepts, given by its certificate. */
-export interface CertificateAnchor {
+/**
+ * What an authority is believed about (the roles of RFC 9334): endorsements of devices, reference values, or attestation
+ * results of another verifier. A vendor has a root for each, and none of them ever stands for another.
+ */
+export type AnchorPurpose = 'endorsements' | 'reference-values' | 'attestation-results';
+
+interface CommonAnchor {
   readonly name: string;
+  /** Endorsements where it is not given. */
+  readonly purpose?: AnchorPurpose;
+}
+
+/** An authority that the operator accepts, given by its certificate. */
+export interface CertificateAnchor extends CommonAnchor {
   /** DER. Only its subject name and public key count; that it is self-signed proves nothing. */
   readonly certificate: Uint8Array;
   /** Whether it vouches for simulated hardware (W9). */
@@ -51,8 +62,7 @@ export interface CertificateAnchor {
 }
 
 /** An authority that the operator accepts, given by its key alone. Its certificate has to come with the chain. */
-export interface PinnedKeyAnchor {
-  readonly name: string;
+export interface PinnedKeyAnchor extends CommonAnchor {
   /** SHA-256 of the SubjectPublicKeyInfo, 32 bytes. */
   readonly publicKeyDigest: Uint8Array;
   /** Whether it vouches for simulated hardware (W9). */
@@ -60,6 +70,11 @@ export interface PinnedKeyAnchor {
 }
 
 export type TrustAnchor = CertificateAnchor | PinnedKeyAnchor;
+
+/** The anchors that count for one purpose. */
+export function anchorsFor(purpose: AnchorPurpose, anchors: readonly TrustAnchor[]): readonly TrustAnchor[] {
+  return anchors.filter((anchor) => (anchor.purpose ?? 'endorsements') === purpose);
+}
 
 /**
  * What happens with validity periods. `enforce`: every certificate but the anchor must be valid at the time.
@@ -71,6 +86,8 @@ export interface PathInputs {
   /** DER, from the one that issued the leaf upwards; the anchor itself may end it. Given by the attester. */
   readonly intermediates: readonly Uint8Array[];
   readonly anchors: readonly TrustAnchor[];
+  /** What the leaf is to be believed about: anchors of another purpose do not count. Endorsements where it is not given. */
+  readonly purpose?: AnchorPurpose;
   /** POSIX seconds. */
   readonly time: number;
   readonly validity: ValidityPolicy;
@@ -106,7 +123,8 @@ interface Authority {
  *
  * @throws RefusalError `path-*`, and what reading an intermediate can throw
  */
-export async function verifyCertificatePath(leaf: Certificate, inputs: PathInputs): Promise<TrustAnchor> {
+export async function verifyCertificatePath(leaf: Certificate, given: PathInputs): Promise<TrustAnchor> {
+  const inputs = { ...given, anchors: anchorsFor(given.purpose ?? 'endorsements', given.anchors) };
   if (inputs.intermediates.length > MAX_INTERMEDIATES) {
     throw pathRefusals.error('path-length', {
       field: 'chain',

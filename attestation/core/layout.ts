@@ -122,16 +122,29 @@ function bytesToInteger(bytes: Uint8Array, order: ByteOrder): bigint {
   return ordered.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
 }
 
+/** Up to four bytes, without the detour over a bigint. */
+function bytesToNumber(bytes: Uint8Array, order: ByteOrder): number {
+  let value = 0;
+  for (let i = 0; i < bytes.length; i += 1) {
+    value = value * 256 + (bytes[order === 'big-endian' ? i : bytes.length - 1 - i] ?? 0);
+  }
+  return value;
+}
+
 function integerToBytes(value: bigint, width: number, order: ByteOrder): Uint8Array {
   const bytes = new Uint8Array(width);
   for (let i = 0; i < width; i += 1) bytes[width - 1 - i] = Number((value >> BigInt(8 * i)) & 0xffn);
   return order === 'big-endian' ? bytes : bytes.reverse();
 }
 
-function smallInteger(width: 1 | 2 | 4, order: ByteOrder, rule: IntegerConstraint<number>): Layout<number> {
+function smallInteger(
+  width: 1 | 2 | 3 | 4,
+  order: ByteOrder,
+  rule: IntegerConstraint<number>,
+): Layout<number> {
   const limit = 2 ** (8 * width);
   return {
-    read: (cursor, path) => checkInteger(Number(bytesToInteger(cursor.take(width, path), order)), rule, path),
+    read: (cursor, path) => checkInteger(bytesToNumber(cursor.take(width, path), order), rule, path),
     write: (value, path) => {
       if (!Number.isInteger(value) || value < 0 || value >= limit) {
         refuseValue(path, `an unsigned integer of ${width} bytes`, String(value));
@@ -145,6 +158,7 @@ function smallInteger(width: 1 | 2 | 4, order: ByteOrder, rule: IntegerConstrain
 export interface Integers {
   readonly u8: (rule?: IntegerConstraint<number>) => Layout<number>;
   readonly u16: (rule?: IntegerConstraint<number>) => Layout<number>;
+  readonly u24: (rule?: IntegerConstraint<number>) => Layout<number>;
   readonly u32: (rule?: IntegerConstraint<number>) => Layout<number>;
   readonly u64: (rule?: IntegerConstraint<bigint>) => Layout<bigint>;
 }
@@ -153,6 +167,7 @@ function integers(order: ByteOrder): Integers {
   return {
     u8: (rule = {}) => smallInteger(1, order, rule),
     u16: (rule = {}) => smallInteger(2, order, rule),
+    u24: (rule = {}) => smallInteger(3, order, rule),
     u32: (rule = {}) => smallInteger(4, order, rule),
     u64: (rule = {}) => ({
       read: (cursor, path) => checkInteger(bytesToInteger(cursor.take(8, path), order), rule, path),
@@ -257,6 +272,23 @@ export function counted<T>(count: Layout<number>, item: Layout<T>): Layout<reado
         count.write(values.length, `${path}.count`, members),
         ...values.map((value, i) => item.write(value, `${path}[${i}]`, members)),
       ),
+  };
+}
+
+/** Items up to the end of the enclosing input. An item without bytes would never come to it. */
+export function itemsToEnd<T>(item: Layout<T>): Layout<readonly T[]> {
+  return {
+    read: (cursor, path, members) => {
+      const items: T[] = [];
+      while (cursor.remaining > 0) {
+        const before = cursor.remaining;
+        items.push(item.read(cursor, `${path}[${items.length}]`, members));
+        if (cursor.remaining === before) throw new TypeError(`an item of ${path} has no bytes`);
+      }
+      return items;
+    },
+    write: (values, path, members) =>
+      concatBytes(...values.map((value, i) => item.write(value, `${path}[${i}]`, members))),
   };
 }
 

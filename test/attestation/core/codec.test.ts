@@ -23,6 +23,7 @@ import {
   decode,
   encode,
   fixedBytes,
+  itemsToEnd,
   littleEndian,
   reserved,
   sized,
@@ -199,6 +200,22 @@ describe('layouts', () => {
   it('W11: write and read the same bytes', () => {
     expect(encode(layout, value, 'x')).toEqual(good);
     expect(decode(layout, good, 'x')).toEqual(value);
+  });
+
+  it('W11: take items as far as the enclosing input goes, and none in part', () => {
+    const list = sized(littleEndian.u24({ max: 7 }), itemsToEnd(structure({ a: u8(), b: u16() })));
+    const bytes = Uint8Array.of(6, 0, 0, 1, 0, 2, 3, 0, 4);
+    const items = [
+      { a: 1, b: 2 },
+      { a: 3, b: 4 },
+    ];
+    expect(decode(list, bytes, 'x')).toEqual(items);
+    expect(encode(list, items, 'x')).toEqual(bytes);
+    expect(decode(list, Uint8Array.of(0, 0, 0), 'x')).toEqual([]);
+    expect(refusalCode(() => decode(list, Uint8Array.of(7, ...bytes.subarray(1), 5), 'x'))).toBe(
+      'layout-truncated',
+    );
+    expect(refusalCode(() => decode(list, Uint8Array.of(6, 0, 1), 'x'))).toBe('layout-value');
   });
 
   it.each([

@@ -1,7 +1,9 @@
+import { sha256 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { concatBytes } from '../../../attestation/core/bytes.ts';
+import { readCertificate } from '../../../attestation/core/x509.ts';
 import { verifyEndorsementCertificate } from '../../../attestation/tpm/endorsement-certificate.ts';
 import type { EndorsementInputs } from '../../../attestation/tpm/endorsement-certificate.ts';
 import {
@@ -137,6 +139,18 @@ describe('endorsement certificates', () => {
 });
 
 describe('paths', () => {
+  it('EV-13: count only anchors of endorsements', async () => {
+    const other = { ...anchor, purpose: 'reference-values' } as const;
+    expect(await code(endorsement(), { anchors: [{ ...anchor, purpose: 'endorsements' }] })).toBe('accepted');
+    expect(await code(endorsement(), { anchors: [other] })).toBe('path-untrusted');
+    const publicKeyDigest = sha256(readCertificate(vendor.der, 'vendor').subjectPublicKeyInfo);
+    const pin = { name: 'vendor', publicKeyDigest, simulated: false } as const;
+    const withRoot = { intermediates: [vendor.der] };
+    expect(await code(endorsement(), { ...withRoot, anchors: [pin] })).toBe('accepted');
+    const otherPin = { ...pin, purpose: 'attestation-results' } as const;
+    expect(await code(endorsement(), { ...withRoot, anchors: [other, otherPin] })).toBe('path-untrusted');
+  });
+
   it('EV-13: refuses without anchors and with an anchor that only has the same name', async () => {
     expect(await code(endorsement(), { anchors: [] })).toBe('path-untrusted');
     const impostor = issueCertificate(
