@@ -1,10 +1,11 @@
 /**
- * What was found out about certificates and need not be found out again. Reading bytes and verifying a signature give the
- * same result each time, whatever the clock, the anchors and the policy say, so that a verdict does not depend on what
- * is remembered: only the time that it takes does (W10). The caller owns a memory and hands it to each verification.
+ * What was found out about certificates and documents and need not be found out again. Reading and verifying a signature
+ * give the same result each time, whatever the clock, the anchors and the policy say, so that a verdict does not depend on
+ * what is remembered: only the time that it takes does (W10). The caller owns a memory and hands it to each verification.
  */
 
 import { equalBytes } from './bytes.ts';
+import type { JsonValue } from './canonical-json.ts';
 
 /** A few kilobytes each. */
 const DEFAULT_CAPACITY = 4096;
@@ -20,6 +21,7 @@ export class CertificateMemory {
   private readonly capacity: number;
   private readonly values = new Map<string, Remembered>();
   private readonly signed = new WeakMap<object, WeakSet<object>>();
+  private readonly documents = new WeakMap<object, Map<(document: JsonValue) => object, object>>();
 
   /** @param capacity how many values are kept; the oldest goes first */
   constructor(capacity = DEFAULT_CAPACITY) {
@@ -56,6 +58,22 @@ export class CertificateMemory {
     return holds;
   }
 
+  /**
+   * What a reader makes of one of the verifier's own documents, such as its policy. Known by the object and not by what it
+   * holds: who hands in a memory does not change documents afterwards.
+   *
+   * @throws what `read` throws; a refusal is not remembered
+   */
+  readDocument<Value extends object>(document: JsonValue, read: (document: JsonValue) => Value): Value {
+    if (typeof document !== 'object' || document === null) return read(document);
+    const readings = this.documents.get(document) ?? new Map<(document: JsonValue) => object, object>();
+    const known = readings.get(read);
+    if (known !== undefined) return known as Value;
+    const value = read(document);
+    this.documents.set(document, readings.set(read, value));
+    return value;
+  }
+
   private keep(place: string, remembered: Remembered): void {
     const [oldest] = this.values.keys();
     if (this.values.size >= this.capacity && oldest !== undefined) this.values.delete(oldest);
@@ -71,6 +89,15 @@ export function remembered<Value extends object>(
   read: (bytes: Uint8Array) => Value,
 ): Value {
   return memory === undefined ? read(bytes) : memory.read(reader, bytes, read);
+}
+
+/** Reads one of the verifier's own documents through the memory, where there is one. */
+export function rememberedDocument<Value extends object>(
+  memory: CertificateMemory | undefined,
+  document: JsonValue,
+  read: (document: JsonValue) => Value,
+): Value {
+  return memory === undefined ? read(document) : memory.readDocument(document, read);
 }
 
 /**

@@ -69,9 +69,10 @@ export function componentsBelow(tcb: Tcb, minimum: Tcb): readonly TcbComponent[]
 }
 
 export function tcbText(tcb: Tcb): string {
-  const parts = TCB_COMPONENTS.flatMap((name) => {
+  let text = '';
+  for (const name of TCB_COMPONENTS) {
     const level = tcb[name];
-    return level === undefined ? [] : [`${name} ${level}`];
-  });
-  return parts.join(', ');
+    if (level !== undefined) text += `${text === '' ? '' : ', '}${name} ${level}`;
+  }
+  return text;
 }

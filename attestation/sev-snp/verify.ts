@@ -2,6 +2,7 @@
 
 import { equalBytes, toHex } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
+import { rememberedDocument } from '../core/certificate-memory.ts';
 import type { DeviceInputs } from '../core/device-class.ts';
 import { defineChecks, judge } from '../core/verdict.ts';
 import type { Check, Checklist, Refused, Verdict } from '../core/verdict.ts';
@@ -44,9 +45,10 @@ export function verifySevSnpEvidence(
   inputs: DeviceInputs,
 ): Promise<Verdict<SevSnpClaims>> {
   return judge(async (checks) => {
-    const documents = readDocuments(inputs.policy, inputs.referenceValues);
+    const documents = readDocuments(inputs);
     const authentic = await authenticateReport(reportBytes, report, { ...inputs, certificates }, checks);
-    demandReportData(report, computeReportData(inputs.expectedDeviceValue), checks);
+    const { expectedDeviceValue: deviceValue, companionsDigest } = inputs;
+    demandReportData(report, computeReportData({ deviceValue, companionsDigest }), checks);
     demandEnrolment(authentic, documents.policy, inputs, checks);
     const result = appraise(authentic, documents, inputs.time, checks);
     return { class: 'sev-snp', lab: inputs.lab, ...reportClaims(authentic, reportBytes, result) };
@@ -101,7 +103,7 @@ export async function judgeReport(
   checks: Checklist,
   expectedReportData: Uint8Array | undefined,
 ): Promise<SevSnpReportClaims> {
-  const documents = readDocuments(question.policy, question.referenceValues);
+  const documents = readDocuments(question);
   const report = readReport(question.report);
   const authentic = await authenticateReport(question.report, report, question, checks);
   if (expectedReportData !== undefined) demandReportData(report, expectedReportData, checks);
@@ -130,10 +132,14 @@ interface Documents {
   readonly minimumSets: readonly MinimumTcbSet[];
 }
 
-function readDocuments(policy: JsonValue, referenceValues: readonly JsonValue[]): Documents {
-  const references = referenceValues.map(readReferenceValues);
+function readDocuments({
+  policy,
+  referenceValues,
+  memory,
+}: Pick<DeviceInputs, 'policy' | 'referenceValues' | 'memory'>): Documents {
+  const references = referenceValues.map((value) => rememberedDocument(memory, value, readReferenceValues));
   return {
-    policy: readPolicy(policy),
+    policy: rememberedDocument(memory, policy, readPolicy),
     launches: references.filter((reference) => reference.kind === 'launch'),
     minimumSets: references.filter((reference) => reference.kind === 'minimum-tcb'),
   };

@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { CertificateMemory, remembered } from '../../../attestation/core/certificate-memory.ts';
+import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import {
+  CertificateMemory,
+  remembered,
+  rememberedDocument,
+} from '../../../attestation/core/certificate-memory.ts';
 
 interface Read {
   readonly bytes: Uint8Array;
@@ -100,5 +105,43 @@ describe('a memory of certificates', () => {
     remembered(memory, 'a', given, reader.read);
     remembered(memory, 'a', given, reader.read);
     expect(reader.times).toBe(3);
+  });
+});
+
+describe('a memory of documents', () => {
+  const read = (document: JsonValue): { readonly of: JsonValue } => ({ of: document });
+
+  it('reads one document once for each reader, and an equal one on its own', () => {
+    const memory = new CertificateMemory();
+    const document = { version: 1 };
+    const first = rememberedDocument(memory, document, read);
+    expect(first.of).toBe(document);
+    expect(rememberedDocument(memory, document, read)).toBe(first);
+    expect(rememberedDocument(memory, { version: 1 }, read)).not.toBe(first);
+    expect(rememberedDocument(memory, document, (value) => ({ other: value }))).toEqual({ other: document });
+    expect(rememberedDocument(memory, document, read)).toBe(first);
+  });
+
+  it('reads again without a memory, in another memory, and what is no object', () => {
+    const document = { version: 1 };
+    const memory = new CertificateMemory();
+    const first = rememberedDocument(memory, document, read);
+    expect(rememberedDocument(undefined, document, read)).not.toBe(first);
+    expect(rememberedDocument(new CertificateMemory(), document, read)).not.toBe(first);
+    expect(rememberedDocument(memory, 'text', read)).toEqual({ of: 'text' });
+    expect(rememberedDocument(memory, null, read)).toEqual({ of: null });
+  });
+
+  it('does not remember a refusal', () => {
+    const memory = new CertificateMemory();
+    const document = { version: 1 };
+    let times = 0;
+    const refuse = (): object => {
+      times += 1;
+      throw new RangeError('refused');
+    };
+    expect(() => rememberedDocument(memory, document, refuse)).toThrow('refused');
+    expect(() => rememberedDocument(memory, document, refuse)).toThrow('refused');
+    expect(times).toBe(2);
   });
 });
