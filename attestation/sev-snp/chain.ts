@@ -126,7 +126,7 @@ export async function verifyChain(
     ark: optionalCertificate('ark', certificates.ark ?? collateral.get(collateralNames.ark(key.line))),
   };
   const anchor = await climb(key, given, inputs, checks);
-  const ark = recallCertificate(given.ark ?? arkOf(anchor), 'ark', memory);
+  const ark = recallCertificate(given.ark ?? arkOf(anchor, checks), 'ark', memory);
   const intermediate = recallCertificate(given.intermediate, 'intermediate', memory);
   const chain = { key, intermediate, ark, anchor };
   demandProfile(chain, checks);
@@ -181,10 +181,10 @@ function climb(
   );
 }
 
-/** A path that ended without the root's certificate ended at one that the operator gave. */
-function arkOf(anchor: TrustAnchor): Uint8Array {
+/** Without the root's certificate a path ends at one that the operator gave, or at a pinned key below the root. */
+function arkOf(anchor: TrustAnchor, checks: Checklist): Uint8Array {
   if ('certificate' in anchor) return anchor.certificate;
-  throw new TypeError('a pinned key is an authority only with its certificate');
+  return demandCertificate('ark', undefined, checks);
 }
 
 function demandProfile({ key, intermediate, ark }: AuthenticChain, checks: Checklist): void {
