@@ -3,15 +3,19 @@
 import { toHex } from '../core/bytes.ts';
 import type { TrustAnchor } from '../core/certificate-path.ts';
 import type { DeviceClaims } from '../core/device-class.ts';
-import { exampleIdentity } from './evidence.ts';
-import type { ExampleEvidence } from './evidence.ts';
+import { TrustValue } from '../core/ear/trust-vector.ts';
+import type { TrustVector } from '../core/ear/trust-vector.ts';
+import { exampleIdentity } from './layout.ts';
+import type { ExampleEvidence } from './layout.ts';
 
 export interface ExampleClaims extends DeviceClaims {
+  /** Name of the device class. */
   readonly class: 'example';
   /** Name of the authority that vouches for the device. */
   readonly anchor: string;
+  /** As the device counts it; the policy sets the lowest that is accepted. */
   readonly firmwareVersion: number;
-  /** SHA-256, hex. */
+  /** SHA-256 of what the device runs, hex. */
   readonly measurement: string;
   /** Name of the reference values that the device matches. */
   readonly referenceValues: string;
@@ -33,3 +37,10 @@ export function exampleClaims(
     referenceValues,
   };
 }
+
+/** What every accepted device is worth, in the words of AR4SI. Leave out what the evidence says nothing of. */
+export const exampleTrustVector: TrustVector = {
+  'instance-identity': TrustValue.trustworthyInstance,
+  executables: TrustValue.approvedBoot,
+  hardware: TrustValue.genuineHardware,
+};
