@@ -20,6 +20,10 @@ export const responderRefusals = defineRefusals('inauthentic', {
     means: 'An OCSP answer is signed by somebody to whom the issuer has not delegated answering.',
     hint: 'Ask the vendor’s responder itself; an answer made by others says nothing.',
   },
+  'ocsp-responder-signature': {
+    means: 'The certificate of an OCSP responder is not signed by the issuer that it names.',
+    hint: 'The answer was altered, or the issuer’s name was copied; fetch it again.',
+  },
   'ocsp-responder-revocable': {
     means: 'The certificate of an OCSP responder does not say that it is not to be checked for revocation.',
     hint: 'Nobody could say whether the responder’s own certificate was revoked; ask the vendor.',
@@ -77,10 +81,16 @@ async function demandDelegation(
   delegate: Certificate,
   { issuer, time, memory }: ResponderInputs,
 ): Promise<void> {
-  const isIssued =
-    equalBytes(delegate.issuer, issuer.subject) && (await isSignedBy(delegate, issuer, FIELD, memory));
-  if (!isIssued)
+  if (!equalBytes(delegate.issuer, issuer.subject)) {
     throw refuse('a certificate from the issuer of the one in question', 'one of another issuer');
+  }
+  if (!(await isSignedBy(delegate, issuer, FIELD, memory))) {
+    throw responderRefusals.error('ocsp-responder-signature', {
+      field: FIELD,
+      expected: 'a signature by the issuer of the certificate in question',
+      found: 'one that does not verify',
+    });
+  }
   demandPurpose(delegate);
   if (time < delegate.notBefore || time > delegate.notAfter) {
     throw responderRefusals.error('ocsp-responder-validity', {
