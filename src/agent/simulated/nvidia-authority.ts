@@ -75,7 +75,7 @@ const CHIPS = {
 } as const satisfies Readonly<Record<string, Chip>>;
 
 export type SimulatedChip = keyof typeof CHIPS;
-const CHIP_NAMES = Object.keys(CHIPS) as readonly SimulatedChip[];
+export const SIMULATED_CHIPS = Object.keys(CHIPS) as readonly SimulatedChip[];
 
 /** Which device a certificate is for. What is not given is random. */
 export interface DeviceDescription {
@@ -142,13 +142,18 @@ export class SimulatedNvidia {
     const root = await certify(request(DEVICE_ROOT_NAME));
     const identities = new Map<string, CertifiedKey>();
     const provisioners = new Map<SimulatedChip, CertifiedKey>();
-    for (const chip of CHIP_NAMES) {
+    for (const chip of SIMULATED_CHIPS) {
       const { identity, provisioner } = CHIPS[chip];
       const issuer = identities.get(identity) ?? (await certify(request(identityName(identity)), root));
       identities.set(identity, issuer);
       provisioners.set(chip, await certify(request(provisionerName(provisioner)), issuer));
     }
     return new SimulatedNvidia(posixSeconds, root, identities, provisioners);
+  }
+
+  /** Every key that issues certificates; those of boot ROMs are not among them. */
+  get issuers(): readonly CertifiedKey[] {
+    return [this.root, ...this.identities.values(), ...this.provisioners.values()];
   }
 
   /** Makes the keys of a device, from its boot ROM to the one that signs reports. */
