@@ -21,6 +21,11 @@ export function paddedLabel(label: string): Uint8Array {
   return encode(fixedBytes(LABEL_BYTES), Uint8Array.from([...text, ...padding]), 'label');
 }
 
+/** The label of a device class, 32 bytes: under it a device signs, and as it stands among companions. */
+export function deviceLabel(deviceClass: string): Uint8Array {
+  return paddedLabel(`weightgate/device/${deviceClass}/v1`);
+}
+
 const BINDING_LABEL = paddedLabel('weightgate/binding/v1');
 
 const bindingLayout = structure({
@@ -87,6 +92,6 @@ export function computeDeviceValue(
   binding: Uint8Array,
   identity: Uint8Array,
 ): Uint8Array {
-  const label = paddedLabel(`weightgate/device/${deviceClass}/v1`);
-  return sha256(encode(deviceValueLayout, { label, binding, identity }, 'deviceValue'));
+  const members = { label: deviceLabel(deviceClass), binding, identity };
+  return sha256(encode(deviceValueLayout, members, 'deviceValue'));
 }

@@ -6,12 +6,18 @@
 import type { JsonValue } from './canonical-json.ts';
 import type { CertificateMemory } from './certificate-memory.ts';
 import type { TrustAnchor } from './certificate-path.ts';
-import type { Verdict } from './verdict.ts';
+import type { TrustVector } from './ear/trust-vector.ts';
+import type { Checklist, Verdict } from './verdict.ts';
 
 /** Everything that the verdict on one device depends on (W10). All of it comes from the verifier's side. */
 export interface DeviceInputs {
   /** What the device must have signed, 32 bytes, from `computeDeviceValue`. */
   readonly expectedDeviceValue: Uint8Array;
+  /**
+   * From `computeCompanionsDigest` over all other devices of the bundle, 32 bytes. A class that binds companions demands
+   * it in what the device signed; the others have no place for it.
+   */
+  readonly companionsDigest: Uint8Array;
   /** The lab that sent the evidence and signed for it. */
   readonly lab: string;
   /** Time of the verification, POSIX seconds. */
@@ -43,6 +49,12 @@ export interface DeviceClass<Evidence extends object, Claims extends DeviceClaim
   /** Name in evidence and in device values: lower-case letters, digits and hyphens. */
   readonly name: string;
 
+  /**
+   * Whether what a device signs names the evidence of all other devices (docs/spec/composite.md, CM-6). Of several
+   * devices exactly one does, and it is asked last.
+   */
+  readonly bindsCompanions: boolean;
+
   /** Reads the class's member of an evidence bundle. @throws RefusalError of the family `malformed` */
   parse(value: JsonValue, path: string): Evidence;
 
@@ -51,6 +63,18 @@ export interface DeviceClass<Evidence extends object, Claims extends DeviceClaim
 
   /** Authenticates and appraises. Throws nothing that outside input can cause. */
   verify(evidence: Evidence, inputs: DeviceInputs): Promise<Verdict<Claims>>;
+
+  /** What the class calls this kind of device, as device sets name it: a chip, a line of processors. */
+  modelOf(claims: Claims): string;
+
+  /** What an accepted device is worth, in the words of AR4SI; simulated hardware is judged by the caller (AR-8). */
+  trustVectorOf(claims: Claims): TrustVector;
+
+  /**
+   * What must hold among the devices of one machine. Called once for each class in a bundle, with the claims of all its
+   * devices of whatever class, and only after each of them was accepted. Absent where a device stands alone.
+   */
+  appraiseSet?(devices: readonly DeviceClaims[], checks: Checklist): void;
 }
 
 /** A device class whose own types do not matter to the caller. */

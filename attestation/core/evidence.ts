@@ -3,15 +3,22 @@
  * section 1), and its verification as a whole.
  */
 
+import { sha256 } from '@noble/hashes/sha2.js';
+
 import { computeDeviceValue } from './binding.ts';
-import { toHex } from './bytes.ts';
+import { fromHex, toHex } from './bytes.ts';
 import { decodeCanonicalJson, encodeCanonicalJson } from './canonical-json.ts';
 import type { JsonValue } from './canonical-json.ts';
+import { appraiseComposition, appraiseSet } from './composite/appraise.ts';
+import { computeCompanionsDigest } from './composite/companions.ts';
+import { MAX_DEVICES } from './composite/device-set.ts';
+import type { DeviceSet } from './composite/device-set.ts';
 import type { AnyDeviceClass, DeviceClaims, DeviceInputs } from './device-class.ts';
 import { anyShape, listShape, literalShape, objectShape, textShape } from './json-shape.ts';
 import { defineRefusals } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import type { Trusted } from './trusted.ts';
+import { judge } from './verdict.ts';
 import type { Check, Refused, Verdict } from './verdict.ts';
 
 export const evidenceRefusals = defineRefusals('unacceptable', {
@@ -23,14 +30,9 @@ export const evidenceRefusals = defineRefusals('unacceptable', {
     means: 'The operator has not said what to accept of this device class.',
     hint: 'Configure anchors, reference values and policy for the class; nothing is accepted without.',
   },
-  'evidence-device-repeated': {
-    means: 'A bundle names the same device twice.',
-    hint: 'Send the evidence of each device once.',
-  },
 });
 
 export const MAX_EVIDENCE_BYTES = 256 * 1024;
-export const MAX_DEVICES = 32;
 
 /** Evidence of one device, as it is sent. */
 export interface DeviceEvidence {
@@ -56,6 +58,8 @@ export function encodeEvidence(devices: readonly DeviceEvidence[]): Uint8Array<A
 export interface ClaimedDevice {
   readonly deviceClass: AnyDeviceClass;
   readonly evidence: object;
+  /** SHA-256 of the canonical bytes of its member `evidence`, as sent; 32 bytes. */
+  readonly evidenceDigest: Uint8Array;
   /** 32 bytes in hex: the key under which its enrolment is looked up. */
   readonly identity: string;
 }
@@ -79,7 +83,7 @@ export function parseEvidenceValue(
   json: JsonValue,
   registry: ReadonlyMap<string, AnyDeviceClass>,
 ): readonly ClaimedDevice[] {
-  const devices = bundleShape(json, 'evidence').devices.map(({ class: name, evidence }, i) => {
+  return bundleShape(json, 'evidence').devices.map(({ class: name, evidence }, i) => {
     const field = `evidence.devices[${i}]`;
     const deviceClass = registry.get(name);
     if (deviceClass === undefined) {
@@ -90,25 +94,14 @@ export function parseEvidenceValue(
       });
     }
     const parsed = deviceClass.parse(evidence, `${field}.evidence`);
-    return { deviceClass, evidence: parsed, identity: toHex(deviceClass.identify(parsed)) };
+    const identity = toHex(deviceClass.identify(parsed));
+    return { deviceClass, evidence: parsed, evidenceDigest: digestOfEvidence(evidence), identity };
   });
-  refuseRepetition(devices);
-  return devices;
 }
 
-function refuseRepetition(devices: readonly ClaimedDevice[]): void {
-  const seen = new Set<string>();
-  for (const device of devices) {
-    const key = deviceKey(device.deviceClass.name, device.identity);
-    if (seen.has(key)) {
-      throw evidenceRefusals.error('evidence-device-repeated', {
-        field: 'evidence.devices',
-        expected: 'each device once',
-        found: `${key} twice`,
-      });
-    }
-    seen.add(key);
-  }
+/** How other devices name a member of the bundle: SHA-256 of its canonical bytes, 32 bytes (CM-2). */
+export function digestOfEvidence(evidence: JsonValue): Uint8Array {
+  return sha256(encodeCanonicalJson(evidence));
 }
 
 /** Key of a device in {@link EvidenceInputs.enrolments}: `class/identity`. */
@@ -132,36 +125,70 @@ export interface EvidenceInputs {
   readonly classes: ReadonlyMap<string, ClassInputs>;
   /** Enrolment records of the claimed devices, by {@link deviceKey}. */
   readonly enrolments: ReadonlyMap<string, JsonValue>;
+  /** Alternatives: the machine must be exactly one of them. With none nothing is accepted. */
+  readonly deviceSets: readonly DeviceSet[];
 }
 
 export interface AcceptedEvidence {
   readonly outcome: 'accepted';
+  /** In the order of the bundle. */
   readonly devices: readonly Trusted<DeviceClaims>[];
+  /** Whether any device is simulated (W9). */
+  readonly simulated: boolean;
   readonly checks: readonly Check[];
 }
 
-/** Verifies every device of a bundle. One refused device refuses the bundle; all refusals are reported. */
+/**
+ * Verifies a machine: that the devices are those of a declared set, then each of them, then all together. A bundle of
+ * other devices is refused before anything of it is verified; one refused device refuses the bundle, and the refusals
+ * of all devices are reported.
+ */
 export async function verifyEvidence(
   devices: readonly ClaimedDevice[],
   inputs: EvidenceInputs,
 ): Promise<AcceptedEvidence | Refused> {
-  const verdicts = await Promise.all(devices.map((device) => verifyDevice(device, inputs)));
-  const checks = verdicts.flatMap((verdict) => verdict.checks);
-  const claims = verdicts.flatMap((verdict) => (verdict.outcome === 'accepted' ? [verdict.claims] : []));
+  const composition = await judge((checks) => {
+    appraiseComposition(devices, inputs.deviceSets, checks);
+    return {};
+  });
+  if (composition.outcome === 'refused') return composition;
+  const verdicts = await Promise.all(devices.map((device) => verifyDevice(device, devices, inputs)));
+  const checks = [...composition.checks, ...verdicts.flatMap((verdict) => verdict.checks)];
   const refused = verdicts.filter((verdict) => verdict.outcome === 'refused');
   const [first] = refused;
   if (first !== undefined) {
     const [firstRefusal, ...rest] = refused.flatMap(({ refusals }): readonly Refusal[] => refusals);
     return { ...first, refusals: [firstRefusal ?? first.refusals[0], ...rest], checks };
   }
-  if (claims.length === 0) throw new TypeError('evidence without a device');
-  return { outcome: 'accepted', devices: claims, checks };
+  const accepted = verdicts.flatMap((verdict) => (verdict.outcome === 'accepted' ? [verdict.claims] : []));
+  return await judgeMachine(devices, accepted, inputs, checks);
+}
+
+async function judgeMachine(
+  devices: readonly ClaimedDevice[],
+  claims: readonly Trusted<DeviceClaims>[],
+  { deviceSets }: EvidenceInputs,
+  checksBefore: readonly Check[],
+): Promise<AcceptedEvidence | Refused> {
+  const machine = await judge((checks) => {
+    const accepted = devices.flatMap(({ deviceClass }, i) => {
+      const own = claims[i];
+      return own === undefined ? [] : [{ deviceClass, claims: own }];
+    });
+    appraiseSet(accepted, deviceSets, checks);
+    return { simulated: claims.some(({ simulated }) => simulated) };
+  });
+  const checks = [...checksBefore, ...machine.checks];
+  if (machine.outcome === 'refused') return { ...machine, checks };
+  return { outcome: 'accepted', devices: claims, simulated: machine.claims.simulated, checks };
 }
 
 async function verifyDevice(
-  { deviceClass, evidence, identity }: ClaimedDevice,
+  device: ClaimedDevice,
+  devices: readonly ClaimedDevice[],
   inputs: EvidenceInputs,
 ): Promise<Verdict<DeviceClaims>> {
+  const { deviceClass, evidence, identity } = device;
   const classInputs = inputs.classes.get(deviceClass.name);
   if (classInputs === undefined) {
     const refusal = evidenceRefusals.refusal('evidence-class-unconfigured', {
@@ -174,8 +201,21 @@ async function verifyDevice(
   return deviceClass.verify(evidence, {
     ...classInputs,
     expectedDeviceValue: computeDeviceValue(deviceClass.name, inputs.binding, deviceClass.identify(evidence)),
+    companionsDigest: companionsDigestFor(device, devices),
     lab: inputs.lab,
     time: inputs.time,
     enrolment: inputs.enrolments.get(deviceKey(deviceClass.name, identity)),
   });
+}
+
+/** What a device that signs for the others has to name: all of them, and not itself. */
+function companionsDigestFor(device: ClaimedDevice, devices: readonly ClaimedDevice[]): Uint8Array {
+  const others = devices.filter((other) => other !== device);
+  return computeCompanionsDigest(
+    others.map(({ deviceClass, identity, evidenceDigest }) => ({
+      deviceClass: deviceClass.name,
+      identity: fromHex(identity, 'identity'),
+      evidenceDigest,
+    })),
+  );
 }

@@ -4,6 +4,8 @@ import { sha256, sha384 } from '@noble/hashes/sha2.js';
 
 import { toHex } from '../core/bytes.ts';
 import type { DeviceClaims } from '../core/device-class.ts';
+import { TrustValue } from '../core/ear/trust-vector.ts';
+import type { TrustVector } from '../core/ear/trust-vector.ts';
 import type { AuthenticReport } from './authenticate.ts';
 import type { KeyKind } from './key-certificate.ts';
 import { SIGNED_BYTES } from './layout.ts';
@@ -154,3 +156,12 @@ function tcbClaims({ fmc, bootLoader, tee, snp, microcode }: Tcb): TcbClaims {
 function bitsText(bits: bigint): string {
   return bits.toString(16).padStart(16, '0');
 }
+
+/** What every accepted guest is worth: its policy, its launch and its platform passed what the appraisal policy demands. */
+export const sevSnpTrustVector: TrustVector = {
+  'instance-identity': TrustValue.trustworthyInstance,
+  configuration: TrustValue.approvedConfiguration,
+  executables: TrustValue.approvedBoot,
+  hardware: TrustValue.genuineHardware,
+  'runtime-opaque': TrustValue.encryptedMemory,
+};

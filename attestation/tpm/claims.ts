@@ -2,6 +2,8 @@
 
 import { toHex } from '../core/bytes.ts';
 import type { DeviceClaims } from '../core/device-class.ts';
+import { TrustValue } from '../core/ear/trust-vector.ts';
+import type { TrustVector } from '../core/ear/trust-vector.ts';
 import type { TpmEnrolmentRecord } from './documents.ts';
 import type { QuoteAttest } from './layout.ts';
 
@@ -68,3 +70,10 @@ export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims 
       lastSeen !== null && (lastSeen.resetCount !== resetCount || lastSeen.restartCount !== restartCount),
   };
 }
+
+/** A quote says what was booted, and nothing of who can read the machine's memory. */
+export const tpmTrustVector: TrustVector = {
+  'instance-identity': TrustValue.trustworthyInstance,
+  executables: TrustValue.approvedBoot,
+  hardware: TrustValue.genuineHardware,
+};

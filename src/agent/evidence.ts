@@ -4,13 +4,15 @@ import { z } from 'zod';
 
 import { computeDeviceValue } from '../../attestation/core/binding.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { computeCompanionsDigest, type Companion } from '../../attestation/core/composite/companions.ts';
+import { digestOfEvidence } from '../../attestation/core/evidence.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 
 export const evidenceRefusals = defineRefusals('environment', {
   'evidence-device-missing': {
     means:
-      'The server asks for evidence of devices that this machine does not have, or that were not chosen.',
-    hint: 'Name the devices of one of the sets with --device, or run on a machine that has them.',
+      'The devices of this machine, or those that were chosen, are of none of the sets that the server asks for.',
+    hint: 'Name the devices of one of the sets with --device, or run on a machine that has exactly these.',
   },
 });
 
@@ -29,20 +31,34 @@ export const deviceRequestSchema = z.discriminatedUnion('class', [
 export type DeviceRequest = z.infer<typeof deviceRequestSchema>;
 export type TpmRequest = z.infer<typeof tpmRequestSchema>;
 
+/** What a set of a challenge asks for: so many devices of each class, and no others. */
+export const requestedSetSchema = z
+  .array(z.strictObject({ class: z.string().min(1).max(32), count: z.int().positive() }))
+  .min(1)
+  .max(32);
+
+export type RequestedSet = z.infer<typeof requestedSetSchema>;
+
 /** A device of this machine that can sign for what it is. */
 export interface DeviceAttester {
   /** As in the evidence bundle, for example `tpm`. */
   readonly deviceClass: string;
+  /** Whether what the device signs names the evidence of all others (CM-6); such a device is asked last. */
+  readonly bindsCompanions: boolean;
   /** 32 bytes that name the device in its device value (RP-17). */
   readonly identity: Uint8Array;
-  /** The device's part of the bundle, for the device value it was given. */
-  collect(request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue>;
+  /**
+   * The device's part of the bundle, for the device value it was given.
+   *
+   * @param companionsDigest over all other devices of the bundle, 32 bytes; of use only to a device that binds them
+   */
+  collect(request: DeviceRequest, deviceValue: Uint8Array, companionsDigest: Uint8Array): Promise<JsonValue>;
 }
 
 /** What a challenge asks for: what of each device, and which of them together (RP-13). */
 export interface EvidenceRequest {
   readonly devices: readonly DeviceRequest[];
-  readonly deviceSets: readonly (readonly string[])[];
+  readonly deviceSets: readonly RequestedSet[];
 }
 
 interface Attestation {
@@ -50,8 +66,13 @@ interface Attestation {
   readonly attester: DeviceAttester;
 }
 
+interface CollectedDevice extends Attestation {
+  readonly evidence: JsonValue;
+}
+
 /**
- * The evidence bundle for one binding, of the first set of devices that this machine has.
+ * The evidence bundle for one binding, of the first set of devices that this machine is. Devices that sign for others
+ * come last, so that the evidence of all others is there to be named.
  *
  * @throws RefusalError `evidence-device-missing`, and those of the devices
  */
@@ -60,29 +81,57 @@ export async function collectEvidence(
   attesters: readonly DeviceAttester[],
   binding: Uint8Array,
 ): Promise<JsonValue> {
-  const devices: JsonValue[] = [];
-  for (const { request, attester } of chooseDevices(asked, attesters)) {
+  const chosen = chooseDevices(asked, attesters);
+  const inOrder = [
+    ...chosen.filter(({ attester }) => !attester.bindsCompanions),
+    ...chosen.filter(({ attester }) => attester.bindsCompanions),
+  ];
+  const collected: CollectedDevice[] = [];
+  for (const { request, attester } of inOrder) {
     const deviceValue = computeDeviceValue(request.class, binding, attester.identity);
-    devices.push({ class: request.class, evidence: await attester.collect(request, deviceValue) });
+    const companionsDigest = computeCompanionsDigest(collected.map(companionOf));
+    const evidence = await attester.collect(request, deviceValue, companionsDigest);
+    collected.push({ request, attester, evidence });
   }
-  return { version: 1, devices };
+  return {
+    version: 1,
+    devices: collected.map(({ request, evidence }) => ({ class: request.class, evidence })),
+  };
 }
 
+function companionOf({ request, attester, evidence }: CollectedDevice): Companion {
+  const { identity } = attester;
+  return { deviceClass: request.class, identity, evidenceDigest: digestOfEvidence(evidence) };
+}
+
+/** A machine is of a set when it has exactly so many devices of each of its classes. */
 function chooseDevices(
   { devices, deviceSets }: EvidenceRequest,
   attesters: readonly DeviceAttester[],
 ): readonly Attestation[] {
   for (const set of deviceSets) {
-    const chosen = set.flatMap((name): readonly Attestation[] => {
-      const request = devices.find((device) => device.class === name);
-      const attester = attesters.find(({ deviceClass }) => deviceClass === name);
-      return request === undefined || attester === undefined ? [] : [{ request, attester }];
-    });
-    if (chosen.length === set.length) return chosen;
+    const chosen = set.map((demand) => devicesFor(demand, devices, attesters));
+    if (chosen.every((some) => some !== undefined)) return chosen.flat();
   }
   throw evidenceRefusals.error('evidence-device-missing', {
     field: 'challenge.deviceSets',
-    expected: deviceSets.map((set) => set.join(' and ')).join(', or '),
-    found: attesters.map(({ deviceClass }) => deviceClass).join(', '),
+    expected: deviceSets.map(setText).join(', or '),
+    found: attesters.map(({ deviceClass }) => deviceClass).join(', ') || 'none',
   });
+}
+
+/** All devices of a class, never a choice of them: one that is left out would still be at work. */
+function devicesFor(
+  { class: name, count }: RequestedSet[number],
+  devices: readonly DeviceRequest[],
+  attesters: readonly DeviceAttester[],
+): readonly Attestation[] | undefined {
+  const request = devices.find((device) => device.class === name);
+  const own = attesters.filter(({ deviceClass }) => deviceClass === name);
+  if (request === undefined || own.length !== count) return undefined;
+  return own.map((attester) => ({ request, attester }));
+}
+
+function setText(set: RequestedSet): string {
+  return set.map((demand) => `${demand.count} × ${demand.class}`).join(' and ');
 }

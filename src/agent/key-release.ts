@@ -19,7 +19,7 @@ import { generateAgentKeyPair } from '../platform/grant-wrap.ts';
 import type { HttpClient } from '../platform/http-client.ts';
 import type { ServerProfile } from '../platform/server-profile.ts';
 import { readShape } from '../platform/shape.ts';
-import { collectEvidence, deviceRequestSchema, type DeviceAttester } from './evidence.ts';
+import { collectEvidence, deviceRequestSchema, requestedSetSchema, type DeviceAttester } from './evidence.ts';
 import { openGrant, type OpenedGrant } from './grant.ts';
 
 export const keyReleaseRefusals = defineRefusals('inauthentic', {
@@ -57,10 +57,7 @@ const challengeSchema = z.strictObject({
   nonce: z.string(),
   origin: z.string(),
   devices: z.array(deviceRequestSchema).min(1).max(32),
-  deviceSets: z
-    .array(z.array(z.string().min(1).max(32)).min(1).max(32))
-    .min(1)
-    .max(32),
+  deviceSets: z.array(requestedSetSchema).min(1).max(32),
   expiresAt: z.int(),
 });
 

@@ -2,6 +2,7 @@
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import { deviceSetsShape } from '../../attestation/core/composite/device-set.ts';
 import { parseEvidence, verifyEvidence, type EvidenceInputs } from '../../attestation/core/evidence.ts';
 import {
   anyShape,
@@ -50,12 +51,13 @@ const inputsShape = objectShape({
   lab: lineShape,
   classes: mapShape({ name: /^[a-z0-9-]{1,11}$/, maxMembers: 16 }, classShape),
   enrolments: mapShape({ name: /^[a-z0-9-]{1,11}\/[0-9a-f]{64}$/, maxMembers: 100 }, anyShape),
+  deviceSets: deviceSetsShape,
 });
 
 /**
  * Judges every device of a bundle.
  *
- * @param document the verifier's inputs: `{version, binding, lab, classes, enrolments}`
+ * @param document the verifier's inputs: `{version, binding, lab, classes, enrolments, deviceSets}`
  * @param time POSIX seconds
  * @throws RefusalError of the family `malformed`, `evidence-*`
  */

@@ -10,6 +10,7 @@ import { z } from 'zod';
 
 import { toUtf8 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { MAX_DEVICE_SETS, MAX_DEVICES } from '../../attestation/core/composite/device-set.ts';
 import type { Subject } from '../platform/dsse.ts';
 import {
   deviceClassField,
@@ -114,6 +115,33 @@ const tpmPolicy = z.strictObject({
     .max(64),
 });
 
+const anyDevice = z.literal('any');
+
+/** What a set demands of one device class; the class alone stands for one device of whatever model. */
+const deviceDemandSchema = z.union([
+  deviceClassField,
+  z.strictObject({
+    class: deviceClassField,
+    count: z.int().positive().max(MAX_DEVICES),
+    /** As the class names them in its claims, for example chips of GPUs. */
+    models: z.union([anyDevice, z.array(displayNameField).min(1).max(64)]),
+    /** The identities that evidence proves. */
+    devices: z.union([anyDevice, z.array(digestField).min(1).max(1024)]),
+  }),
+]);
+
+const deviceSetSchema = z
+  .array(deviceDemandSchema)
+  .min(1)
+  .max(16)
+  .refine((set) => new Set(set.map(classOf)).size === set.length, {
+    message: 'a set names each class once',
+  });
+
+function classOf(demand: z.infer<typeof deviceDemandSchema>): string {
+  return typeof demand === 'string' ? demand : demand.class;
+}
+
 const releasePolicy = z.strictObject({
   epoch: z.int().positive(),
   /** Cedar policies as text. */
@@ -124,8 +152,8 @@ const releasePolicy = z.strictObject({
     enterprise: leaseSecondsField.optional(),
     public: leaseSecondsField.optional(),
   }),
-  /** Alternatives; of one of them every device class must be there and accepted. */
-  deviceSets: z.array(z.array(deviceClassField).min(1).max(16)).min(1).max(16),
+  /** Alternatives; a machine has exactly the devices of one of them, all accepted. */
+  deviceSets: z.array(deviceSetSchema).min(1).max(MAX_DEVICE_SETS),
   /** What is asked and demanded of a TPM. */
   tpm: tpmPolicy.optional(),
   /** The appraisal policy of the class `sev-snp`; its own schema is that of docs/spec/sev-snp.md. */

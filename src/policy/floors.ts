@@ -3,7 +3,9 @@
  * loosening one takes a new release of this program and not a signature.
  */
 
+import { deviceSetText, setsOfClasses } from '../../attestation/core/composite/device-set.ts';
 import { defineRefusals, type Refusal } from '../../attestation/core/refusal.ts';
+import { deviceSetsOf } from '../governance/device-sets.ts';
 import type { DeviceClaims } from '../governance/entries.ts';
 import { accreditationAt, foreignMachine, holdsOn, type GovernanceState } from '../governance/state.ts';
 import type { ReleaseFacts } from './facts.ts';
@@ -34,8 +36,8 @@ export const floorRefusals = defineRefusals('unacceptable', {
     hint: 'The owner has to sign a release policy.',
   },
   'floor-device-missing': {
-    means: 'The evidence lacks a device class that the release policy demands.',
-    hint: 'Collect evidence from all devices of one of the named sets.',
+    means: 'The accepted devices are not those of a set that the release policy declares.',
+    hint: 'Collect evidence from the devices of one of the named sets, and of no others.',
   },
   'floor-machine': {
     means: 'The machine is not, or no longer, in the accreditation of the lab.',
@@ -156,14 +158,14 @@ function judgeReleasePolicy(state: GovernanceState, devices: readonly DeviceClai
       }),
     ];
   }
-  const { deviceSets } = state.releasePolicy.policy;
-  const accepted = new Set(devices.map((device) => device.class));
-  if (deviceSets.some((set) => set.every((deviceClass) => accepted.has(deviceClass)))) return [];
+  const deviceSets = deviceSetsOf(state.releasePolicy.policy);
+  const accepted = devices.map((device) => device.class);
+  if (setsOfClasses(deviceSets, accepted).length > 0) return [];
   return [
     floorRefusals.refusal('floor-device-missing', {
       field: 'evidence.devices',
-      expected: deviceSets.map((set) => set.join(' and ')).join(', or '),
-      found: [...accepted].join(', ') || 'none',
+      expected: deviceSets.map(deviceSetText).join(', or '),
+      found: accepted.join(', ') || 'none',
     }),
   ];
 }

@@ -3,6 +3,8 @@
 import { randomBytes } from 'node:crypto';
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
+import { deviceSetText } from '../../attestation/core/composite/device-set.ts';
+import { deviceSetsOf } from '../governance/device-sets.ts';
 import type { GovernanceState } from '../governance/state.ts';
 import { VERIFIED_CLASSES } from './device-classes.ts';
 import type { GovernanceLog } from './governance-log.ts';
@@ -66,12 +68,15 @@ function requestedDevices(state: GovernanceState): Pick<ChallengeAnswer, 'device
     const asked = request(policy);
     if (asked !== undefined) requests.set(name, asked);
   }
-  const deviceSets = policy.deviceSets.filter((set) => set.every((name) => requests.has(name)));
-  if (deviceSets.length === 0) {
-    const found = policy.deviceSets.map((set) => set.join(' and ')).join(', or ');
+  const declared = deviceSetsOf(policy);
+  const possible = declared.filter((set) => set.every((demand) => requests.has(demand.class)));
+  if (possible.length === 0) {
+    const found = declared.map(deviceSetText).join(', or ');
     throw notPossible('a set of device classes that the policy speaks of and this server verifies', found);
   }
-  const devices = [...requests].filter(([name]) => deviceSets.some((set) => set.includes(name)));
+  const deviceSets = possible.map((set) => set.map(({ class: name, count }) => ({ class: name, count })));
+  const named = new Set(deviceSets.flat().map((demand) => demand.class));
+  const devices = [...requests].filter(([name]) => named.has(name));
   return { devices: devices.map(([, request]) => request), deviceSets };
 }
 

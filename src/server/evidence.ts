@@ -13,6 +13,7 @@ import {
 } from '../../attestation/core/evidence.ts';
 import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
+import { deviceSetsOf } from '../governance/device-sets.ts';
 import {
   accreditationAt,
   namesDevice,
@@ -84,7 +85,9 @@ export async function judgeEvidence(
     ]);
     const { collateral, failures } = await gatherCollateral(setup.collateral, claimed);
     const classes = classInputs(setup, state, collateral);
-    const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments });
+    const policy = state.releasePolicy?.policy;
+    const deviceSets = policy === undefined ? [] : deviceSetsOf(policy);
+    const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
     // What could not be fetched is why something is missing: whoever is refused for that should read it.
     if (verdict.outcome === 'refused') return refused([...verdict.refusals, ...failures], collateral);
     return {

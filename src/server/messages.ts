@@ -102,8 +102,16 @@ export const challengeAnswerSchema = z.strictObject({
   nonce: base64,
   origin: z.string(),
   devices: z.array(requestedDeviceSchema).min(1).max(16),
-  /** Alternatives: the evidence has every class of one of them. */
-  deviceSets: z.array(z.array(z.string()).min(1).max(16)).min(1).max(16),
+  /** Alternatives: the evidence is of exactly the devices of one of them. */
+  deviceSets: z
+    .array(
+      z
+        .array(z.strictObject({ class: z.string(), count: z.int().positive() }))
+        .min(1)
+        .max(16),
+    )
+    .min(1)
+    .max(16),
   expiresAt: posixSeconds,
 });
 

@@ -322,6 +322,7 @@ describe('weightgate evidence with bundles', () => {
       lab,
       classes: { tpm: { anchors, collateral: {}, referenceValues, policy } },
       enrolments: { [`tpm/${toHex(identity)}`]: enrolmentOf(attester.name, attester.anchor) },
+      deviceSets: [[{ class: 'tpm', count: 1, models: 'any', devices: 'any' }]],
     };
   });
 
@@ -344,6 +345,7 @@ describe('weightgate evidence with bundles', () => {
       [{ lab: 'lab-two' }, 'tpm-other-lab'],
       [{ enrolments: {} }, 'tpm-not-enrolled'],
       [{ classes: {} }, 'evidence-class-unconfigured'],
+      [{ deviceSets: [] }, 'composite-set-undeclared'],
     ] as const;
     const outcomes = await Promise.all(
       cases.map(async ([changes]) => verify(...(await bundleOptions(changes)))),

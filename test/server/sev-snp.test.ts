@@ -10,6 +10,7 @@ import { parse } from 'yaml';
 import { computeBinding } from '../../attestation/core/binding.ts';
 import { fromBase64, fromHex, toHex } from '../../attestation/core/bytes.ts';
 import { decodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
+import { NO_COMPANIONS } from '../../attestation/core/composite/companions.ts';
 import { parseEvidenceValue, verifyEvidence } from '../../attestation/core/evidence.ts';
 import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
@@ -29,6 +30,7 @@ import {
   SimulatedSevGuest,
   type SimulatedMachine,
 } from '../../src/agent/simulated/sev-snp-guest.ts';
+import { deviceSetsOf } from '../../src/governance/device-sets.ts';
 import type { DecisionEntry } from '../../src/governance/entries.ts';
 import { referenceValuesFor } from '../../src/governance/state.ts';
 import { DirectoryStore } from '../../src/platform/collateral/directory-store.ts';
@@ -239,9 +241,9 @@ describe('a release to an SEV-SNP guest', () => {
       await road.server.client.post('/v1/releases', envelope);
       const again = () => road.server.client.post('/v1/releases', envelope);
       expect(await refusalCodeAsync(again)).toBe('challenge-used');
-      const old = await guest.collect({ class: 'sev-snp' }, randomBytes(32));
-      const { deviceClass, identity } = guest;
-      const replay = { deviceClass, identity, collect: () => Promise.resolve(old) };
+      const old = await guest.collect({ class: 'sev-snp' }, randomBytes(32), NO_COMPANIONS);
+      const { deviceClass, bindsCompanions, identity } = guest;
+      const replay = { deviceClass, bindsCompanions, identity, collect: () => Promise.resolve(old) };
       const ask = () => requestRelease(road.server.agent(), SUBJECT, [replay]);
       expect(await refusalCodeAsync(ask)).toBe('snp-report-data');
     },
@@ -330,6 +332,7 @@ describe('a release to an SEV-SNP guest', () => {
         }),
         lab: 'lab-one',
         time: decision.at,
+        deviceSets: deviceSetsOf(governance.state.releasePolicy!.policy),
         classes: new Map([
           [
             'sev-snp',
@@ -364,8 +367,10 @@ describe('sets of device classes', () => {
         { class: 'tpm', bank: 'sha256', pcrs: [0] },
         { class: 'sev-snp' },
       ];
-      const collect = (deviceSets: readonly (readonly string[])[]) =>
-        collectEvidence({ devices, deviceSets }, [guest], randomBytes(32));
+      const collect = (names: readonly (readonly string[])[]) => {
+        const deviceSets = names.map((set) => set.map((name) => ({ class: name, count: 1 })));
+        return collectEvidence({ devices, deviceSets }, [guest], randomBytes(32));
+      };
       const bundle = (await collect([['tpm'], ['tpm', 'sev-snp'], ['sev-snp']])) as {
         devices: readonly { class: string; evidence: JsonValue }[];
       };

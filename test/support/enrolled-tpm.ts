@@ -57,6 +57,7 @@ export async function makeEnrollableTpm(name = 'rack-1'): Promise<EnrollableTpm>
     },
     attester: {
       deviceClass: 'tpm',
+      bindsCompanions: false,
       identity: sha256(software.name),
       collect: (_request, deviceValue) => {
         const clockInfo = { ...tpm.clock };

@@ -11,6 +11,7 @@ import { concatBytes, toHex } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { anchorDigest } from '../../attestation/core/certificate-path.ts';
 import type { CertificateAnchor, TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import { NO_COMPANIONS } from '../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../attestation/core/device-class.ts';
 import { encode } from '../../attestation/core/layout.ts';
 import { attestationKeyTemplates } from '../../attestation/tpm/templates.ts';
@@ -108,6 +109,7 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
   };
   const inputs: DeviceInputs = {
     expectedDeviceValue,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: 1_800_000_000,
     anchors: [anchor],

@@ -6,6 +6,7 @@ import { paddedLabel } from '../../../attestation/core/binding.ts';
 import { equalBytes, toHex } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
 import {
   claimedIdentity,
   readSevSnpEvidence,
@@ -32,6 +33,7 @@ const SIMULATED = 'simulated:';
 
 export class SevSnpAttester implements DeviceAttester {
   readonly deviceClass = 'sev-snp';
+  readonly bindsCompanions = sevSnpDeviceClass.bindsCompanions;
   /** 32 bytes that name the chip, or the guest where a provider's key signs. */
   readonly identity: Uint8Array;
   /** Whether the host gave the certificate of the key that signs (SA-16). */
@@ -57,8 +59,13 @@ export class SevSnpAttester implements DeviceAttester {
   }
 
   /** The guest's part of the evidence bundle. @throws RefusalError `sev-guest-*`, `sev-guest-moved` */
-  async collect(_request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue> {
-    const { claimed, evidence } = await reportOf(this.guest, computeReportData(deviceValue));
+  async collect(
+    _request: DeviceRequest,
+    deviceValue: Uint8Array,
+    companionsDigest: Uint8Array,
+  ): Promise<JsonValue> {
+    const reportData = computeReportData({ deviceValue, companionsDigest });
+    const { claimed, evidence } = await reportOf(this.guest, reportData);
     const identity = claimedIdentity(claimed);
     if (equalBytes(identity, this.identity)) return evidence;
     throw sevSnpAttesterRefusals.error('sev-guest-moved', {

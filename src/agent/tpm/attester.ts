@@ -47,6 +47,7 @@ export type PcrRequest = Pick<TpmRequest, 'bank' | 'pcrs'>;
 
 export class TpmAttester implements DeviceAttester, EnrollingTpm {
   readonly deviceClass = 'tpm';
+  readonly bindsCompanions = false;
   /** DER. */
   readonly endorsementCertificate: Uint8Array;
   /** TPMT_PUBLIC of the attestation key. */

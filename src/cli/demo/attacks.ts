@@ -38,8 +38,9 @@ export async function sendTwice({ options, subject, device }: Asking): Promise<R
 function forging(attester: OpenDevice, { forge }: Asking['device']): DeviceAttester {
   return {
     deviceClass: attester.deviceClass,
+    bindsCompanions: attester.bindsCompanions,
     identity: attester.identity,
-    collect: async (request, deviceValue) => forge(await attester.collect(request, deviceValue)),
+    collect: async (...question) => forge(await attester.collect(...question)),
   };
 }
 

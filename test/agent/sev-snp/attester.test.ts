@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 
 import { fromBase64, toHex } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { collateralNames } from '../../../attestation/sev-snp/chain.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
@@ -63,6 +64,7 @@ function inputsFor(
 ): DeviceInputs {
   return {
     expectedDeviceValue: deviceValue,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: Math.floor(Date.now() / 1000),
     anchors: [{ name: 'simulated', certificate: amd.root, simulated: true }],
@@ -89,7 +91,10 @@ async function attesterOn(line: ProductLine, machine: SimulatedMachine = {}) {
 async function verdictOn(line: ProductLine, machine: SimulatedMachine, changes: Partial<DeviceInputs> = {}) {
   const { amd, attester } = await attesterOn(line, machine);
   const deviceValue = randomBytes(32);
-  const evidence = sevSnpDeviceClass.parse(await attester.collect(REQUEST, deviceValue), 'evidence');
+  const evidence = sevSnpDeviceClass.parse(
+    await attester.collect(REQUEST, deviceValue, NO_COMPANIONS),
+    'evidence',
+  );
   const verdict = await sevSnpDeviceClass.verify(evidence, inputsFor(amd, deviceValue, changes));
   if (verdict.outcome === 'accepted') expect(verdict.claims.identity).toBe(toHex(attester.identity));
   return verdict.outcome === 'accepted' ? 'accepted' : verdict.refusals.map(({ code }) => code);
@@ -171,7 +176,9 @@ describe('an SEV-SNP guest as an attester', () => {
     const label = Buffer.alloc(32);
     label.write('weightgate/sev-snp/identity/v1');
     const { attester } = await attesterOn('Genoa');
-    const evidence = (await attester.collect(REQUEST, new Uint8Array(32))) as { report: string };
+    const evidence = (await attester.collect(REQUEST, new Uint8Array(32), NO_COMPANIONS)) as {
+      report: string;
+    };
     const { reportData } = readReport(fromBase64(evidence.report, 'report'));
     expect(Buffer.from(reportData)).not.toEqual(createHash('sha512').update(label).digest());
   }, 60_000);
@@ -183,7 +190,7 @@ describe('an SEV-SNP guest as an attester', () => {
     await manufactureSimulatedGuest(folder, amd);
     const migrated = await SimulatedSevGuest.open(folder);
     Reflect.set(attester, 'guest', migrated);
-    expect(await refusalCodeAsync(() => attester.collect(REQUEST, new Uint8Array(32)))).toBe(
+    expect(await refusalCodeAsync(() => attester.collect(REQUEST, new Uint8Array(32), NO_COMPANIONS))).toBe(
       'sev-guest-moved',
     );
   }, 60_000);

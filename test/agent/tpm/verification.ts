@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { computeDeviceValue } from '../../../attestation/core/binding.ts';
 import { type JsonValue } from '../../../attestation/core/canonical-json.ts';
 import type { TrustAnchor } from '../../../attestation/core/certificate-path.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { Trusted } from '../../../attestation/core/trusted.ts';
 import type { Verdict } from '../../../attestation/core/verdict.ts';
 import type { TpmClaims } from '../../../attestation/tpm/claims.ts';
@@ -81,6 +82,7 @@ export function verifyEvidence(
   const values = [...parsed.pcrs].map(([pcr, value]) => [String(pcr), [Buffer.from(value).toString('hex')]]);
   return tpmDeviceClass.verify(parsed, {
     expectedDeviceValue: expectations.deviceValue,
+    companionsDigest: NO_COMPANIONS,
     lab: LAB,
     time: Math.floor(Date.now() / 1000),
     anchors: enrolment.anchors,

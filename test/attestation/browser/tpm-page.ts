@@ -2,6 +2,7 @@
 
 import { fromHex } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import { tpmDeviceClass } from '../../../attestation/tpm/device-class.ts';
 
 /** One question to the verifier. Bytes are in hexadecimal, because the page carries them as JSON. */
@@ -25,6 +26,7 @@ async function judge(question: BrowserCase): Promise<string> {
   const verdict = await tpmDeviceClass.verify(evidence, {
     ...question,
     expectedDeviceValue: fromHex(question.expectedDeviceValue, 'expectedDeviceValue'),
+    companionsDigest: NO_COMPANIONS,
     collateral: new Map(),
     anchors: question.anchors.map((anchor) => ({
       ...anchor,

@@ -6,6 +6,7 @@ import type { KeyObject } from 'node:crypto';
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { toBase64, toHex } from '../../../attestation/core/bytes.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { exampleDeviceClass } from '../../../attestation/example/device-class.ts';
 import { writeStatement } from '../../../attestation/example/layout.ts';
@@ -83,6 +84,7 @@ export function makeSoftwareExampleDevice({ mayIssue = false } = {}): SoftwareEx
   };
   const inputs: DeviceInputs = {
     expectedDeviceValue,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: MADE_AT + 1000,
     anchors: [{ name: ROOT, certificate: root.certificate, simulated: true }],

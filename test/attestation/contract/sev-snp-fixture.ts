@@ -6,6 +6,7 @@ import type { KeyObject } from 'node:crypto';
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { toBase64 } from '../../../attestation/core/bytes.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
 import { collateralNames } from '../../../attestation/sev-snp/chain.ts';
@@ -31,12 +32,16 @@ export async function makeSevSnpFixture(): Promise<DeviceFixture> {
   const keys = await makeKeys();
   const chain = makeChain(keys);
   const expectedDeviceValue = sha256(Uint8Array.of(1));
-  const reportData = computeReportData(expectedDeviceValue);
+  const reportData = computeReportData({
+    deviceValue: expectedDeviceValue,
+    companionsDigest: NO_COMPANIONS,
+  });
   const report = signReport({ ...MILAN_REPORT, reportData }, keys.chip);
   const evidence = evidenceOf(report, chain);
   const { subjectPublicKeyInfo } = readCertificate(chain.intermediate, 'intermediate');
   const inputs: DeviceInputs = {
     expectedDeviceValue,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: NOW,
     anchors: [pin(chain)],

@@ -4,10 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { computeBinding, computeDeviceValue, paddedLabel } from '../../../attestation/core/binding.ts';
 import type { BindingInputs } from '../../../attestation/core/binding.ts';
 import { concatBytes, fromHex, toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
-import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import type { DeviceSet } from '../../../attestation/core/composite/device-set.ts';
 import type { AnyDeviceClass, DeviceClaims, DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { encodeEvidence, parseEvidence, verifyEvidence } from '../../../attestation/core/evidence.ts';
-import type { EvidenceInputs } from '../../../attestation/core/evidence.ts';
+import type { DeviceEvidence, EvidenceInputs } from '../../../attestation/core/evidence.ts';
 import { objectShape, textShape } from '../../../attestation/core/json-shape.ts';
 import { isTrusted } from '../../../attestation/core/trusted.ts';
 import { defineChecks, judge } from '../../../attestation/core/verdict.ts';
@@ -25,8 +25,9 @@ const shape = objectShape({
 });
 
 /** A device class that signs nothing: it shows its device value. */
-const shown: AnyDeviceClass = {
-  name: 'shown',
+const shownAs = (className: string, bindsCompanions: boolean): AnyDeviceClass => ({
+  name: className,
+  bindsCompanions,
   parse: shape,
   identify: (evidence) => sha256(toUtf8((evidence as { readonly name: string }).name)),
   verify: (evidence, inputs: DeviceInputs) =>
@@ -38,56 +39,70 @@ const shown: AnyDeviceClass = {
         expected,
         found: value,
       });
-      return { class: 'shown', identity: name, simulated: false } satisfies DeviceClaims;
+      return { class: className, identity: name, simulated: false } satisfies DeviceClaims;
     }),
-};
+  modelOf: ({ identity }) => identity,
+  trustVectorOf: () => ({ hardware: 2 }),
+});
 
-const registry = new Map([['shown', shown]]);
+const registry = new Map(
+  [shownAs('shown', false), shownAs('cpu', true)].map((deviceClass) => [deviceClass.name, deviceClass]),
+);
+const unspecified = { anchors: [], collateral: new Map(), referenceValues: [], policy: null };
+const setOf = (shown: number): DeviceSet => [
+  { class: 'cpu', count: 1, models: 'any', devices: 'any' },
+  { class: 'shown', count: shown, models: 'any', devices: 'any' },
+];
 const binding = sha256(toUtf8('binding'));
 const inputs: EvidenceInputs = {
   binding,
   lab: 'lab',
   time: 0,
-  classes: new Map([['shown', { anchors: [], collateral: new Map(), referenceValues: [], policy: null }]]),
+  classes: new Map([
+    ['shown', unspecified],
+    ['cpu', unspecified],
+  ]),
   enrolments: new Map(),
+  deviceSets: [setOf(1), setOf(2)],
 };
 
-function device(name: string, bound = binding): { readonly class: string; readonly evidence: JsonValue } {
-  const value = toHex(computeDeviceValue('shown', bound, sha256(toUtf8(name))));
-  return { class: 'shown', evidence: { name, value } };
+function device(name: string, bound = binding, className = 'shown'): DeviceEvidence {
+  const value = toHex(computeDeviceValue(className, bound, sha256(toUtf8(name))));
+  return { class: className, evidence: { name, value } };
 }
+
+const cpu = device('cpu', binding, 'cpu');
 
 describe('the bundle', () => {
   it('EV-3, EV-4: is accepted when every device is, with trusted claims', async () => {
-    const devices = parseEvidence(encodeEvidence([device('a'), device('b')]), registry);
+    const devices = parseEvidence(encodeEvidence([device('a'), cpu]), registry);
     const verdict = await verifyEvidence(devices, inputs);
     if (verdict.outcome !== 'accepted') throw new Error('refused');
-    expect(verdict.devices.map(({ identity }) => identity)).toEqual(['a', 'b']);
+    expect(verdict.devices.map(({ identity }) => identity)).toEqual(['a', 'cpu']);
     expect(verdict.devices.every(isTrusted)).toBe(true);
-    expect(verdict.checks).toHaveLength(2);
+    expect(verdict.checks.filter(({ id }) => id === 'test-device-value')).toHaveLength(2);
   });
 
   it('EV-3: is refused for one device that answers another challenge, with all refusals', async () => {
     const other = sha256(toUtf8('other'));
-    const bytes = encodeEvidence([device('a'), device('b', other), device('c', other)]);
+    const bytes = encodeEvidence([cpu, device('b', other), device('c', other)]);
     const verdict = await verifyEvidence(parseEvidence(bytes, registry), inputs);
     expect(verdict).toMatchObject({
       outcome: 'refused',
       family: 'inauthentic',
       refusals: [{ code: 'test-device-value' }, { code: 'test-device-value' }],
     });
-    expect(verdict.checks).toHaveLength(3);
+    expect(verdict.checks.filter(({ id }) => id === 'test-device-value')).toHaveLength(3);
   });
 
-  it('EV-2: refuses what is unknown, not configured or repeated', async () => {
+  it('EV-2: refuses what is unknown or not configured', async () => {
     const code = (devices: Parameters<typeof encodeEvidence>[0]): string =>
       refusalCode(() => parseEvidence(encodeEvidence(devices), registry));
     expect(code([{ class: 'gpu', evidence: null }])).toBe('evidence-class-unknown');
-    expect(code([device('a'), device('a')])).toBe('evidence-device-repeated');
-    const devices = parseEvidence(encodeEvidence([device('a')]), registry);
+    const devices = parseEvidence(encodeEvidence([device('a'), cpu]), registry);
     expect(await verifyEvidence(devices, { ...inputs, classes: new Map() })).toMatchObject({
       outcome: 'refused',
-      refusals: [{ code: 'evidence-class-unconfigured' }],
+      refusals: [{ code: 'evidence-class-unconfigured' }, { code: 'evidence-class-unconfigured' }],
     });
   });
 

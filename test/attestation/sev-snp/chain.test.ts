@@ -2,6 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { generateKeyPairSync } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
 import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
@@ -28,6 +29,7 @@ import {
 import type { Chain, ChainChanges, Document, Keys, ListChanges } from './lookalike.ts';
 
 const DEVICE_VALUE = sha256(Uint8Array.of(1));
+const REPORT_DATA = computeReportData({ deviceValue: DEVICE_VALUE, companionsDigest: NO_COMPANIONS });
 
 let keys: Keys;
 let good: Chain;
@@ -38,12 +40,13 @@ beforeAll(async () => {
   keys = await makeKeys();
   good = makeChain(keys);
   list = makeList(good, keys.ark);
-  report = signReport({ ...MILAN_REPORT, reportData: computeReportData(DEVICE_VALUE) }, keys.chip);
+  report = signReport({ ...MILAN_REPORT, reportData: REPORT_DATA }, keys.chip);
 }, 120_000);
 
 function inputs(chain: Chain, changes: Partial<DeviceInputs> = {}): DeviceInputs {
   return {
     expectedDeviceValue: DEVICE_VALUE,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: NOW,
     anchors: [pin(chain)],

@@ -8,6 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { concatBytes, fromHex, toBase64, toHex } from '../../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { isTrusted } from '../../../attestation/core/trusted.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
@@ -42,7 +43,7 @@ import {
 import type { Chain, Document, Keys } from './lookalike.ts';
 
 const DEVICE_VALUE = sha256(Uint8Array.of(1));
-const REPORT_DATA = computeReportData(DEVICE_VALUE);
+const REPORT_DATA = computeReportData({ deviceValue: DEVICE_VALUE, companionsDigest: NO_COMPANIONS });
 
 let keys: Keys;
 let milan: Chain;
@@ -72,6 +73,7 @@ function signed(changes: Report = {}, base: AttestationReport = MILAN_REPORT): U
 function inputs(changes: Partial<DeviceInputs> = {}): DeviceInputs {
   return {
     expectedDeviceValue: DEVICE_VALUE,
+    companionsDigest: NO_COMPANIONS,
     lab: 'lab-one',
     time: NOW,
     anchors: [pin(milan)],
@@ -202,8 +204,13 @@ describe('evidence', () => {
   });
 
   it('SN-10: binds the device value under a label of its own', () => {
-    expect(REPORT_DATA).toEqual(sha512(concatBytes(labelled('weightgate/report-data/v1'), DEVICE_VALUE)));
-    expect(refusalCode(() => computeReportData(zeros(31)))).toBe('layout-value');
+    expect(REPORT_DATA).toEqual(
+      sha512(concatBytes(labelled('weightgate/report-data/v2'), DEVICE_VALUE, NO_COMPANIONS)),
+    );
+    const purpose = { deviceValue: DEVICE_VALUE, companionsDigest: NO_COMPANIONS };
+    for (const short of [{ deviceValue: zeros(31) }, { companionsDigest: zeros(31) }]) {
+      expect(refusalCode(() => computeReportData({ ...purpose, ...short }))).toBe('layout-value');
+    }
   });
 });
 
@@ -336,6 +343,7 @@ describe('authenticity', () => {
       expect(await judged({ reportData })).toEqual(['snp-report-data']);
     }
     expect(await codes(good, { expectedDeviceValue: zeros(32) })).toEqual(['snp-report-data']);
+    expect(await codes(good, { companionsDigest: zeros(32) })).toEqual(['snp-report-data']);
     const reportData = concatBytes(DEVICE_VALUE, zeros(32));
     expect(await judged({ reportData })).toEqual(['snp-report-data']);
   });

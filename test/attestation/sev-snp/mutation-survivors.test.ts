@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 
+import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import { Checklist } from '../../../attestation/core/verdict.ts';
 import { appraiseGuest } from '../../../attestation/sev-snp/appraise-guest.ts';
 import { collateralNames } from '../../../attestation/sev-snp/chain.ts';
@@ -86,7 +87,8 @@ describe('a revocation list', () => {
     const keys = await makeKeys();
     const chain = makeChain(keys);
     const expectedDeviceValue = new Uint8Array(32).fill(7);
-    const reportData = computeReportData(expectedDeviceValue);
+    const purpose = { deviceValue: expectedDeviceValue, companionsDigest: NO_COMPANIONS };
+    const reportData = computeReportData(purpose);
     const evidence = sevSnpDeviceClass.parse(
       evidenceOf(signReport({ ...MILAN_REPORT, reportData }, keys.chip), chain),
       'evidence',
@@ -94,6 +96,7 @@ describe('a revocation list', () => {
     const verify = (revoked: readonly string[]) =>
       sevSnpDeviceClass.verify(evidence, {
         expectedDeviceValue,
+        companionsDigest: NO_COMPANIONS,
         lab: 'lab-one',
         time: NOW,
         anchors: [pin(chain)],

@@ -153,6 +153,7 @@ describe.skipIf(missing)('quotes of tpm2-tools', () => {
         binding,
         lab: 'lab-one',
         time: Math.floor(Date.now() / 1000),
+        deviceSets: [[{ class: 'tpm', count: 1, models: 'any', devices: 'any' }]],
         classes: new Map([
           [
             'tpm',
