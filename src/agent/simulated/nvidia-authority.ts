@@ -9,22 +9,19 @@ import { randomBytes } from 'node:crypto';
 import { toHex } from '../../../attestation/core/bytes.ts';
 import { extension, publicKeyOf } from './certificate-parts.ts';
 import * as der from './der-writer.ts';
+import { firmwareIdExtension, type FirmwareIdForm } from './nvidia-firmware-id.ts';
 import {
   authority,
   AUTHORITY_USAGE,
   CERTIFICATE_USAGE,
   certify,
   keyUsage,
-  makeKey,
   NO_END,
   SIGNATURE_USAGE,
   type CertificateRequest,
   type CertifiedKey,
   type NameAttributes,
 } from './nvidia-certificates.ts';
-
-/** How a leaf says what firmware its key stands for: TCG's compositeDeviceID, or DiceTcbInfo. */
-type FirmwareIdForm = 'composite-device-id' | 'tcb-info';
 
 interface Chip {
   /** Part of the names of its authorities. */
@@ -84,6 +81,8 @@ export interface DeviceDescription {
   readonly pdi?: Uint8Array;
   /** SHA-384 of the firmware that its signing key stands for, 48 bytes; `null` leaves the extension out. */
   readonly firmwareId?: Uint8Array | null;
+  /** Whether the firmware can be debugged; Blackwell alone says so. */
+  readonly isDebug?: boolean;
   /** The part of the chip whose keys these are, for example `FSP`; by default the one that answers for it. */
   readonly engine?: 'GSP' | 'FSP';
 }
@@ -200,12 +199,13 @@ export class SimulatedNvidia {
 
   private async certifyFirmware(
     { chip, pdi, unitNumber, brom }: Omit<DeviceKeys, 'firmwareId' | 'leaf'>,
-    { firmwareId = random(FIRMWARE_ID_BYTES), engineName }: FirmwareDescription,
+    { firmwareId = random(FIRMWARE_ID_BYTES), engineName, isDebug = false }: FirmwareDescription,
   ): Promise<DeviceKeys> {
     const serialNumber = random(LEAF_SERIAL_BYTES);
     serialNumber[0] = 0x40 | ((serialNumber[0] ?? 0) & 0x3f);
     const { firmwareId: form, model } = CHIPS[chip];
-    const named = firmwareId === null ? [] : [await FIRMWARE_ID_EXTENSIONS[form](firmwareId, engineName)];
+    const firmware = { firmwareId, engineName, isDebug, deviceKey: publicKeyOf(brom.key) };
+    const named = firmwareId === null ? [] : [firmwareIdExtension(form, { ...firmware, firmwareId })];
     const extensions = [keyUsage(SIGNATURE_USAGE), alternativeName(model, unitNumber), ...named];
     const name = deviceName(serialNumber, `${engineName} FMC LF`);
     const leaf = await certify({ name, serialNumber, ...endless(this.madeAt), extensions }, brom);
@@ -213,7 +213,7 @@ export class SimulatedNvidia {
   }
 }
 
-interface FirmwareDescription extends Pick<DeviceDescription, 'firmwareId'> {
+interface FirmwareDescription extends Pick<DeviceDescription, 'firmwareId' | 'isDebug'> {
   readonly engineName: string;
 }
 
@@ -255,37 +255,3 @@ function alternativeName(model: string, unitNumber: Uint8Array): der.DerValue {
   const other = der.explicit(0, der.objectIdentifier('1.3.6.1.4.1.412.274.1'), der.explicit(0, text));
   return extension('2.5.29.17', der.toDer(der.sequence(other)));
 }
-
-/** TCG's FWID: the algorithm of the digest, and the digest. */
-function firmwareDigest(firmwareId: Uint8Array): der.DerValue {
-  return der.sequence(der.objectIdentifier('2.16.840.1.101.3.4.2.2'), der.octetString(firmwareId));
-}
-
-const FIRMWARE_ID_EXTENSIONS: Readonly<
-  Record<FirmwareIdForm, (firmwareId: Uint8Array, engineName: string) => Promise<der.DerValue>>
-> = {
-  // DICE's composite device identifier: version, the key of the device, its firmware.
-  'composite-device-id': async (firmwareId) => {
-    const deviceKey = der.encoded(publicKeyOf(await makeKey()));
-    const value = der.sequence(der.integer(1), deviceKey, firmwareDigest(firmwareId));
-    return extension('2.23.133.5.4.1', der.toDer(value));
-  },
-  // DiceTcbInfo: vendor, model, version, security version, layer, index, firmware, flags, vendor info, type.
-  'tcb-info': (firmwareId, engineName) => {
-    const text = (tag: 0 | 1 | 2, content: string): der.DerValue =>
-      der.implicit(tag, new TextEncoder().encode(content));
-    const value = der.sequence(
-      text(0, 'NVIDIA'),
-      text(1, engineName),
-      text(2, '01'),
-      der.implicit(3, Uint8Array.of(1)),
-      der.implicit(4, Uint8Array.of(0)),
-      der.implicit(5, Uint8Array.of(0)),
-      der.explicit(6, firmwareDigest(firmwareId), firmwareDigest(new Uint8Array(FIRMWARE_ID_BYTES))),
-      der.implicit(7, Uint8Array.of(0, 0x80, 0, 0, 1)),
-      der.implicit(8, Uint8Array.of(0xc0)),
-      der.implicit(9, Uint8Array.of(0)),
-    );
-    return Promise.resolve(extension('2.23.133.5.4.1.1', der.toDer(value)));
-  },
-};
