@@ -24,24 +24,23 @@ export function coverageOf({ type, digests, data }: LoggedEvent, bank: TpmHash):
   if (digest === undefined) return { covers: 'nothing' };
   const isDigestOf = (bytes: Uint8Array): boolean => equalBytes(bank.digest(bytes), digest);
   if (isDigestOf(data)) return { covers: 'event', bytes: data };
-  const part = coverablePart(type, data);
-  return part !== undefined && isDigestOf(part.bytes) ? part : { covers: 'nothing' };
+  return coverableParts(type, data).find(({ bytes }) => isDigestOf(bytes)) ?? { covers: 'nothing' };
 }
 
 type Part = Exclude<Coverage, { readonly covers: 'nothing' }>;
 
-function coverablePart(type: number, data: Uint8Array): Part | undefined {
-  if (type === EventType.efiVariableBoot) return variablePart(data);
-  if (type === EventType.ipl) return textPart(data);
-  return undefined;
+function coverableParts(type: number, data: Uint8Array): readonly Part[] {
+  if (type === EventType.efiVariableBoot) return variableParts(data);
+  if (type === EventType.ipl) return textParts(data);
+  return [];
 }
 
 /** Firmware of the older profile measures the value of a boot variable alone. */
-function variablePart(data: Uint8Array): Part | undefined {
+function variableParts(data: Uint8Array): readonly Part[] {
   try {
-    return { covers: 'variable', bytes: readUefiVariable(data, 'event').data };
+    return [{ covers: 'variable', bytes: readUefiVariable(data, 'event').data }];
   } catch (error) {
-    if (error instanceof RefusalError) return undefined;
+    if (error instanceof RefusalError) return [];
     throw error;
   }
 }
@@ -49,10 +48,14 @@ function variablePart(data: Uint8Array): Part | undefined {
 const COLON = 0x3a;
 const SPACE = 0x20;
 
-/** GRUB measures `kernel_cmdline: TEXT` and the like as TEXT, without the zero byte behind it. */
-function textPart(data: Uint8Array): Part | undefined {
-  const colon = data.indexOf(COLON);
-  if (colon < 0 || data[colon + 1] !== SPACE) return undefined;
-  const end = data.at(-1) === 0 ? data.length - 1 : data.length;
-  return { covers: 'text', bytes: data.subarray(colon + 2, end) };
+/**
+ * GRUB measures `kernel_cmdline: TEXT` and the like as TEXT without the zero byte behind it; that of Red Hat writes
+ * `grub_cmd TEXT` and measures TEXT with it.
+ */
+function textParts(data: Uint8Array): readonly Part[] {
+  const space = data.indexOf(SPACE);
+  if (space <= 0) return [];
+  const text = data.subarray(space + 1);
+  if (data[space - 1] !== COLON) return [{ covers: 'text', bytes: text }];
+  return [{ covers: 'text', bytes: text.at(-1) === 0 ? text.subarray(0, -1) : text }];
 }

@@ -6,6 +6,7 @@ import { collect } from '../arguments.ts';
 import { evidenceFacts } from '../evidence-facts.ts';
 import { showFacts, showJudgement } from '../evidence-output.ts';
 import { judgeEvidence, type EvidenceOptions, type VerifyOptions } from '../evidence-questions.ts';
+import { registerEventLog } from './event-log.ts';
 
 /** Hex of so many bytes. */
 function bytesArgument(minBytes: number, maxBytes: number): (text: string) => Uint8Array {
@@ -58,6 +59,8 @@ export function registerEvidence(program: Command): void {
     .action(async (options: EvidenceOptions) => {
       showFacts(await evidenceFacts(options), options.json === true);
     });
+
+  registerEventLog(evidence);
 
   withEvidence(evidence.command('verify'))
     .description('judge evidence: each check, what it expected and found, and what it is there for')

@@ -252,6 +252,10 @@ describe('coverage', () => {
     const line = { pcr: 8, type: EventType.ipl, data: toUtf8('kernel_cmdline: /vmlinuz: quiet\0') };
     expect(covers({ ...line, digest: sha(toUtf8('/vmlinuz: quiet')) })).toBe('text');
     expect(covers({ ...line, digest: sha(toUtf8('/vmlinuz: quiet\0')) })).toBe('nothing');
+    const command = { ...line, data: toUtf8('grub_cmd set pager=1\0') };
+    expect(covers({ ...command, digest: sha(toUtf8('set pager=1\0')) })).toBe('text');
+    expect(covers({ ...command, digest: sha(toUtf8('set pager=1')) })).toBe('nothing');
+    expect(covers({ ...command, data: toUtf8(' set'), digest: sha(toUtf8('set')) })).toBe('nothing');
     expect(covers({ ...line, type: EventType.efiAction, digest: sha(toUtf8('/vmlinuz: quiet')) })).toBe(
       'nothing',
     );
