@@ -75,8 +75,12 @@ export class Probe {
     const outcome = await observe(deviceClass, evidence, { ...inputs, ...changes });
     if (outcome.kind === 'broken')
       this.deviations.push({ subject, expected: 'a verdict', found: outcome.what });
-    if (outcome.kind === 'refused') for (const { code } of outcome.refusals) this.noteCode(subject, code);
+    if (outcome.kind === 'refused') for (const { code } of outcome.refusals) this.codes.add(code);
     return outcome;
+  }
+
+  isDeclared(code: string): boolean {
+    return this.declared.has(code);
   }
 
   async accepts(
@@ -122,11 +126,5 @@ export class Probe {
 
   private deviate(subject: string, expected: string, outcome: Outcome): void {
     this.deviations.push({ subject, expected, found: describeOutcome(outcome) });
-  }
-
-  private noteCode(subject: string, code: string): void {
-    this.codes.add(code);
-    if (this.declared.has(code)) return;
-    this.deviations.push({ subject, expected: 'a code of the closed set (DC-14)', found: code });
   }
 }

@@ -7,6 +7,7 @@ import { registerAgent } from './commands/agent.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerBundle } from './commands/bundle.ts';
 import { registerCollateral } from './commands/collateral.ts';
+import { registerConformance } from './commands/conformance.ts';
 import { registerDemo } from './commands/demo.ts';
 import { registerDoctor } from './commands/doctor.ts';
 import { registerEvidence } from './commands/evidence.ts';
@@ -42,6 +43,7 @@ const REGISTRATIONS = [
   registerDoctor,
   registerEvidence,
   registerCollateral,
+  registerConformance,
   registerAudit,
   registerDemo,
 ];
