@@ -1,0 +1,200 @@
+/** What is true of a GPU or switch after its report was judged. All of it is JSON: claims are logged. */
+
+import { sha384 } from '@noble/hashes/sha2.js';
+
+import { toHex } from '../core/bytes.ts';
+import type { DeviceClaims } from '../core/device-class.ts';
+import { TrustValue } from '../core/ear/trust-vector.ts';
+import type { TrustVector } from '../core/ear/trust-vector.ts';
+import type { AuthenticReport } from './authenticate.ts';
+import { modeOf } from './mode.ts';
+import type { GpuMode } from './mode.ts';
+import type { KnownStatus } from './ocsp/appraise.ts';
+import type { GpuReport, SwitchReport } from './report.ts';
+import type { RimRole } from './rim/compare.ts';
+import { signedBytes } from './spdm.ts';
+
+/** What report and certificates of any device say, whoever asked for the report. */
+interface CommonReportClaims {
+  /** 32 bytes in hex that name the device; see identity.ts. */
+  readonly identity: string;
+  /** Whether the hardware is simulated: follows from anchors alone (W9). */
+  readonly simulated: boolean;
+  /**
+   * How it is known that the device is on this machine's bus: by the word of the measured guest that collected the
+   * evidence. Nothing that the device signs says it.
+   */
+  readonly attachment: 'software-asserted';
+  readonly anchor: string;
+  /** As in `GH100`. */
+  readonly chip: string;
+  /** As in `A01`. */
+  readonly stepping: string;
+  /** The device's number on NVLink, 8 bytes in hex. */
+  readonly pdi: string;
+  readonly vbiosVersion: string;
+  /** SHA-384 of the firmware whose key signed, hex. */
+  readonly fwid: string;
+  /** Of the leaf certificate, hex; NVIDIA's tokens call it ueid. It changes with the firmware. */
+  readonly leafSerialNumber: string;
+  readonly nonce: string;
+  /** SHA-384 of the signed bytes, hex. The signature can be rewritten, so that a digest of the whole names nothing. */
+  readonly reportDigest: string;
+}
+
+export interface GpuReportClaims extends CommonReportClaims {
+  readonly class: 'nvidia-gpu';
+  readonly driverVersion: string;
+  readonly mode: GpuMode;
+  /** Whether the report itself names the mode. */
+  readonly modeStated: boolean;
+  /** Whether the report repeats the firmware's digest; some old drivers do not. */
+  readonly fwidReported: boolean;
+  readonly board: Readonly<Record<'project' | 'projectSku' | 'chipSku', string>>;
+  /** Whether the video decoder is enabled. */
+  readonly nvdec0: 'enabled' | 'disabled';
+  /** Numbers of the switches at its NVLinks, each once, ascending; empty where the report has none. */
+  readonly switchPdis: readonly string[];
+}
+
+export interface SwitchReportClaims extends CommonReportClaims {
+  readonly class: 'nvswitch';
+  readonly locked: boolean;
+  readonly positionId: number;
+  /** Its own number as the report has it, which must be that of the certificate. */
+  readonly reportedPdi: string;
+  /** Numbers of the GPUs at its ports, each once, ascending. */
+  readonly gpuPdis: readonly string[];
+}
+
+export type ReportClaims = GpuReportClaims | SwitchReportClaims;
+
+/** A manifest that the device was compared with. */
+export interface ManifestClaims {
+  readonly role: RimRole;
+  readonly version: string;
+  /** SHA-384 of the canonical content, hex. */
+  readonly contentDigest: string;
+  /** POSIX seconds. */
+  readonly signerNotBefore: number;
+  readonly signerNotAfter: number;
+  readonly anchor: string;
+}
+
+/** When it was last known that a certificate of the device's chain is good. Times are POSIX seconds. */
+export interface RevocationClaims {
+  readonly certificate: 'brom' | 'provisioner' | 'identity';
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+}
+
+/** What appraisal found out. */
+export interface AppraisalClaims {
+  readonly manifests: readonly ManifestClaims[];
+  /** Measurements by their index in manifests. */
+  readonly measurements: Readonly<Record<'compared' | 'skipped' | 'uncovered', readonly number[]>>;
+  /** Sets of minimum versions that the policy demanded. */
+  readonly minimumVersionSets: readonly string[];
+  readonly revocation: readonly RevocationClaims[];
+}
+
+interface ClassClaims extends DeviceClaims, AppraisalClaims {
+  /** The lab that sent the evidence. */
+  readonly lab: string;
+}
+/** Claims of the device class `nvidia-gpu`. */
+export interface GpuClaims extends Omit<GpuReportClaims, keyof DeviceClaims>, ClassClaims {
+  readonly class: 'nvidia-gpu';
+}
+/** Claims of the device class `nvswitch`. */
+export interface SwitchClaims extends Omit<SwitchReportClaims, keyof DeviceClaims>, ClassClaims {
+  readonly class: 'nvswitch';
+}
+
+export function reportClaims(authentic: AuthenticReport<GpuReport>): GpuReportClaims;
+export function reportClaims(authentic: AuthenticReport<SwitchReport>): SwitchReportClaims;
+export function reportClaims(authentic: AuthenticReport): ReportClaims;
+export function reportClaims(authentic: AuthenticReport): ReportClaims {
+  const { report } = authentic;
+  const common = commonClaims(authentic);
+  if (report.kind === 'switch') {
+    const { pdi, lockStatus, positionId, gpuPdis } = report.fields;
+    return {
+      class: 'nvswitch',
+      ...common,
+      locked: lockStatus === LOCKED,
+      positionId,
+      reportedPdi: toHex(pdi),
+      gpuPdis: usedPdis(gpuPdis),
+    };
+  }
+  const { fields } = report;
+  const { mode, isStated } = modeOf(fields);
+  const { project, projectSku, chipSku } = fields;
+  return {
+    class: 'nvidia-gpu',
+    ...common,
+    driverVersion: fields.driverVersion,
+    mode,
+    modeStated: isStated,
+    fwidReported: fields.fwid !== undefined,
+    board: { project, projectSku, chipSku },
+    nvdec0: fields.nvdec0Status,
+    switchPdis: usedPdis(fields.switchPdis ?? []),
+  };
+}
+
+/** LOCK_STATUS of a switch whose configuration cannot be changed any more. */
+const LOCKED = 1;
+
+function commonClaims({ report, chain, chip, fwid, identity }: AuthenticReport): CommonReportClaims {
+  const { leaf, bootRom, anchor } = chain;
+  return {
+    identity: toHex(identity),
+    simulated: anchor.simulated,
+    attachment: 'software-asserted',
+    anchor: anchor.name,
+    chip,
+    stepping: leaf.stepping,
+    pdi: toHex(bootRom.pdi),
+    vbiosVersion: report.fields.vbiosVersion,
+    fwid: toHex(fwid),
+    leafSerialNumber: leaf.serialNumber,
+    nonce: toHex(report.message.request.nonce),
+    reportDigest: toHex(sha384(signedBytes(report.bytes))),
+  };
+}
+
+/** A link or port without a peer has zeros. */
+function usedPdis(pdis: readonly Uint8Array[]): readonly string[] {
+  const used = pdis.filter((pdi) => pdi.some((byte) => byte !== 0));
+  return [...new Set(used.map(toHex))].toSorted();
+}
+
+const CERTIFICATE_NAMES = ['brom', 'provisioner', 'identity'] as const;
+
+/** @param known of certificates 1 to 3 */
+export function revocationClaims(known: readonly KnownStatus[]): readonly RevocationClaims[] {
+  return known.flatMap((status, i) => {
+    const certificate = CERTIFICATE_NAMES[i];
+    if (certificate === undefined || status.status === 'missing') return [];
+    return { certificate, thisUpdate: status.thisUpdate, nextUpdate: status.nextUpdate };
+  });
+}
+
+const PROTECTED_GPU: TrustVector = {
+  'instance-identity': TrustValue.trustworthyInstance,
+  configuration: TrustValue.approvedConfiguration,
+  executables: TrustValue.approvedBoot,
+  hardware: TrustValue.genuineHardware,
+};
+
+/**
+ * Nothing is said of the GPU's memory: it is closed to the host and not encrypted, for which AR4SI has no word. In
+ * protected-PCIe mode the links between GPUs are plain text, within reach of whoever opens the machine.
+ */
+export function gpuTrustVector({ mode }: Pick<GpuClaims, 'mode'>): TrustVector {
+  return mode === 'ppcie' ? { ...PROTECTED_GPU, 'runtime-opaque': TrustValue.isolatedMemory } : PROTECTED_GPU;
+}
+
+export const switchTrustVector: TrustVector = PROTECTED_GPU;
