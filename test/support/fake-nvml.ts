@@ -7,6 +7,8 @@ import { promisify } from 'node:util';
 import koffi from 'koffi';
 
 import { NONCE_BYTES } from '../../native/nvml/gpu.ts';
+import type { SimulatedNvidiaDevice } from '../../src/agent/simulated/nvidia-device.ts';
+import { signedReport } from '../../src/agent/simulated/nvidia-report.ts';
 
 /** What a test may set: the state of machine and driver, and how they misbehave. */
 export type FakeNvmlValue =
@@ -40,6 +42,8 @@ export interface FakeNvml {
   readonly library: string;
   /** A sound confidential machine with these GPUs, not ready yet, and nothing else of before. */
   reset(gpus?: readonly FakeGpu[]): void;
+  /** Puts another GPU in the place of one, while the library is open. */
+  replace(index: number, gpu: FakeGpu): void;
   set(name: FakeNvmlValue, value: number): void;
   /** What the driver holds; also `initialised`, and `calls:FUNCTION`. */
   get(name: FakeNvmlValue | 'initialised' | `calls:${string}`): number;
@@ -53,6 +57,12 @@ export interface FakeNvml {
 
 const NVML_HOPPER = 9;
 const ENVIRONMENT_PRODUCTION = 2;
+
+/** A simulated device behind the interface of a library. */
+export async function behindLibrary(device: SimulatedNvidiaDevice): Promise<FakeGpu> {
+  const report = (nonce: Uint8Array): Uint8Array => signedReport(device.template, nonce, device.key);
+  return { chain: await device.certificateChain(), report };
+}
 
 /** Compiles and loads it. @param folder for the library */
 export async function buildFakeNvml(folder: string): Promise<FakeNvml> {
@@ -98,6 +108,10 @@ export async function buildFakeNvml(folder: string): Promise<FakeNvml> {
       set('environment', ENVIRONMENT_PRODUCTION);
       set('enabled', 1);
       for (const [i, gpu] of gpus.entries()) chain(i, gpu.chain, gpu.chain.length);
+    },
+    replace: (index, gpu) => {
+      present = present.with(index, gpu);
+      chain(index, gpu.chain, gpu.chain.length);
     },
     set,
     get: loaded.func('uint32_t fake_get(str)') as FakeNvml['get'],
