@@ -107,7 +107,8 @@ describe('reading', () => {
     const bytes = list(AGGREGATE, SHELL);
     const whole = record(AGGREGATE).length;
     for (let length = 0; length < bytes.length; length += 1) {
-      if (length === whole) continue;
+      // PCR 10 begins with the byte of a line feed.
+      if (length === whole || length === whole + 1) continue;
       expect(() => readImaList(bytes.slice(0, length)), String(length)).toThrow(RefusalError);
     }
     expect(readImaList(concatBytes(bytes, toUtf8('\n')))).toHaveLength(2);
