@@ -2,9 +2,12 @@
 
 import { describeDeviceClass } from './contract.ts';
 import { makeExampleFixture } from './example-fixture.ts';
+import { makeNvidiaGpuFixture, makeNvswitchFixture } from './nvidia-gpu-fixture.ts';
 import { makeSevSnpFixture } from './sev-snp-fixture.ts';
 import { makeTpmFixture } from './tpm-fixture.ts';
 
 describeDeviceClass('tpm', makeTpmFixture);
 describeDeviceClass('sev-snp', makeSevSnpFixture);
+describeDeviceClass('nvidia-gpu', makeNvidiaGpuFixture);
+describeDeviceClass('nvswitch', makeNvswitchFixture);
 describeDeviceClass('example', makeExampleFixture);
