@@ -56,7 +56,7 @@ export interface ImaEntry {
 export function readImaList(bytes: Uint8Array): readonly ImaEntry[] {
   demandSize(bytes);
   const entries: ImaEntry[] = [];
-  for (let rest = bytes; rest.length > 0 && !isLineFeed(rest);) {
+  for (let rest = bytes; rest.length > 0 && !(entries.length > 0 && isLineFeed(rest));) {
     const path = `ima[${entries.length}]`;
     const next = decode(nextImaRecord, rest, path);
     entries.push(readRecord(next.record, path));
