@@ -13,7 +13,7 @@ export const rimIdentifierRefusals = defineRefusals('malformed', {
   },
 });
 
-const PART = /^[A-Z0-9.]{1,32}$/;
+const PART = /^[A-Za-z0-9][A-Za-z0-9.]{0,31}$/;
 
 /** Fields of a GPU's report. */
 export interface DriverRimFields {
@@ -52,8 +52,7 @@ function withoutStops(version: string): string {
 }
 
 function part(text: string, field: string): string {
-  const upper = text.toUpperCase();
-  if (PART.test(upper)) return upper;
+  if (PART.test(text)) return text.toUpperCase();
   throw rimIdentifierRefusals.error('rim-identifier', {
     field,
     expected: 'letters, digits and full stops',
