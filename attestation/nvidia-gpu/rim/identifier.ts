@@ -48,7 +48,7 @@ export function switchRimId({ vbiosVersion }: Pick<VbiosRimFields, 'vbiosVersion
 }
 
 function withoutStops(version: string): string {
-  return part(version.replaceAll('.', ''), 'vbiosVersion');
+  return part(version, 'vbiosVersion').replaceAll('.', '');
 }
 
 function part(text: string, field: string): string {
