@@ -6,6 +6,7 @@
 import type { RefusalFamilyName } from '../core/refusal.ts';
 import { evidenceRows } from './evidence-rows.ts';
 import type { DeviceFixture } from './fixture.ts';
+import { machineRows } from './machine-rows.ts';
 import { Probe } from './probe.ts';
 import type { Deviation } from './probe.ts';
 import type { BatteryRow } from './row.ts';
@@ -14,7 +15,12 @@ import { closingRows, verifierRows } from './verifier-rows.ts';
 /** Changes when a row is added or demands more: a report names what it was made by. */
 export const BATTERY_VERSION = 1;
 
-export const BATTERY: readonly BatteryRow[] = [...verifierRows, ...evidenceRows, ...closingRows];
+export const BATTERY: readonly BatteryRow[] = [
+  ...verifierRows,
+  ...evidenceRows,
+  ...machineRows,
+  ...closingRows,
+];
 
 export interface RowResult {
   readonly rule: string;

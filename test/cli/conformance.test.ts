@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import packageDocument from '../../package.json' with { type: 'json' };
-import type { ConformanceReport } from '../../src/cli/conformance/check-class.ts';
+import type { RowResult } from '../../attestation/conformance/battery.ts';
+import type { ConformanceReport } from '../../src/cli/conformance/check-folder.ts';
 import { PROJECT, runCommand, type Outcome } from '../support/command-line.ts';
 import { copyTemplate, removeFixture, type Edit } from '../support/partner-class.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -19,18 +20,28 @@ const SLOW = 60_000;
  * Checks many folders in one process, as the command checks one: the modules of a class must be loaded by Node.js itself.
  */
 const CHECK_ALL = `
-  const { checkClass } = await import(process.argv[1]);
-  for (const folder of process.argv.slice(2)) console.log(JSON.stringify(await checkClass(folder)));
+  const { checkFolder } = await import(process.argv[1]);
+  for (const folder of process.argv.slice(2)) console.log(JSON.stringify(await checkFolder(folder)));
 `;
-const CHECK_CLASS = join(PROJECT, 'src/cli/conformance/check-class.ts');
+const CHECK_FOLDER = join(PROJECT, 'src/cli/conformance/check-folder.ts');
 
 function reportOf({ output }: Outcome): ConformanceReport {
   return JSON.parse(output) as ConformanceReport;
 }
 
+function rowsOf({ classes }: ConformanceReport): readonly RowResult[] {
+  return classes.flatMap(({ rows }) => rows);
+}
+
 /** The rules whose rows failed, each once. */
-function failedRules({ rows }: ConformanceReport): readonly string[] {
-  return [...new Set(rows.filter(({ outcome }) => outcome === 'failed').map(({ rule }) => rule))];
+function failedRules(report: ConformanceReport): readonly string[] {
+  return [
+    ...new Set(
+      rowsOf(report)
+        .filter(({ outcome }) => outcome === 'failed')
+        .map(({ rule }) => rule),
+    ),
+  ];
 }
 
 describe('weightgate conformance', () => {
@@ -44,14 +55,13 @@ describe('weightgate conformance', () => {
       expect(failedRules(report)).toEqual([]);
       expect(report).toMatchObject({
         version: 1,
-        class: 'partner',
         conforms: true,
+        classes: [{ class: 'partner', conforms: true }],
         tool: { name: 'weightgate', version: packageDocument.version, node: process.version },
-        battery: { rows: report.rows.length },
       });
-      const rules = Array.from({ length: 14 }, (_, i) => `DC-${i + 1}`);
-      expect(report.rows.map(({ rule }) => rule)).toEqual(expect.arrayContaining(rules));
-      for (const { outcome: result, cases } of report.rows) {
+      const rules = Array.from({ length: 18 }, (_, i) => `DC-${i + 1}`).filter((rule) => rule !== 'DC-15');
+      expect(rowsOf(report).map(({ rule }) => rule)).toEqual(expect.arrayContaining(rules));
+      for (const { outcome: result, cases } of rowsOf(report)) {
         expect(result).toBe('passed');
         expect(cases).toBeGreaterThan(0);
       }
@@ -76,7 +86,7 @@ describe('weightgate conformance', () => {
       expect(output).toMatch(
         /^pass {2}DC-8 {3}refuses every device value .*\n {13}found {5}example-binding$/m,
       );
-      expect(output).toMatch(/^verdict: conforms \(0 of \d+ rows failed\)\n$/m);
+      expect(output).toMatch(/^verdict: example conforms \(0 of \d+ rows failed\)\n$/m);
     },
     SLOW,
   );
@@ -311,6 +321,28 @@ const DEFECTS: readonly Defect[] = [
       },
     ],
   },
+  {
+    rule: 'DC-17',
+    mistake: 'judges by the companions without having signed for them',
+    edits: [
+      {
+        file: 'device-class.ts',
+        from: 'return judge(',
+        to: "if (inputs.companionsDigest[0] === 0) throw new RangeError('none');\n  return judge(",
+      },
+    ],
+  },
+  {
+    rule: 'DC-18',
+    mistake: 'says nothing of what its devices are worth',
+    edits: [
+      {
+        file: 'device-class.ts',
+        from: 'trustVectorOf: () => partnerTrustVector',
+        to: 'trustVectorOf: () => ({})',
+      },
+    ],
+  },
 ];
 
 describe('weightgate conformance finds a class that', () => {
@@ -329,7 +361,7 @@ describe('weightgate conformance finds a class that', () => {
           '--input-type=module',
           '-e',
           CHECK_ALL,
-          CHECK_CLASS,
+          CHECK_FOLDER,
           ...folders,
         ],
         { maxBuffer: 64 * 1024 * 1024 },
@@ -347,7 +379,7 @@ describe('weightgate conformance finds a class that', () => {
     const report = reports[i]!;
     expect(failedRules(report)).toContain(rule);
     expect(report.conforms).toBe(false);
-    const row = report.rows.find((candidate) => candidate.rule === rule && candidate.outcome === 'failed');
+    const row = rowsOf(report).find((candidate) => candidate.rule === rule && candidate.outcome === 'failed');
     expect(row?.deviations[0]?.found).toMatch(/./);
   });
 
@@ -368,7 +400,7 @@ describe('weightgate conformance on a class that fails', () => {
       expect(output).toMatch(
         /^FAIL {2}DC-8 {3}.*\n {13}expected {2}inauthentic\n {13}found {5}.*: accepted/m,
       );
-      expect(output).toMatch(/^verdict: does not conform \(1 of \d+ rows failed\)\n$/m);
+      expect(output).toMatch(/^verdict: partner does not conform \(1 of \d+ rows failed\)\n$/m);
       expect(errors).toMatch(
         /^weightgate: partner DC-8: expected inauthentic, found .* \[conformance-failed\]$/m,
       );

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import type { RowResult } from '../../../attestation/conformance/battery.ts';
-import { checkClass, type ConformanceReport } from '../conformance/check-class.ts';
+import { checkFolder, type ClassReport, type ConformanceReport } from '../conformance/check-folder.ts';
 import { conformanceRefusals } from '../conformance/refusals.ts';
 import { print } from '../options.ts';
 
@@ -30,34 +30,32 @@ function rowLines({
   return outcome === 'failed' ? [head, ...shown, ...others] : [head, ...shown.slice(1)];
 }
 
-function reportLines(report: ConformanceReport): readonly string[] {
-  const { tool, battery, folder, fixture, rows, conforms } = report;
+function classLines({ class: name, conforms, rows }: ClassReport): readonly string[] {
   const failed = rows.filter(({ outcome }) => outcome === 'failed').length;
+  const verdict = `${conforms ? 'conforms' : 'does not conform'} (${failed} of ${rows.length} rows failed)`;
+  return ['', `class    ${name}`, ...rows.flatMap(rowLines), `verdict: ${name} ${verdict}`];
+}
+
+function reportLines({ tool, battery, folder, fixture, classes }: ConformanceReport): readonly string[] {
   return [
-    `class    ${report.class}`,
     `folder   ${folder.sha256}  ${folder.files.length} files`,
     ...folder.files.map(({ path, sha256 }) => `         ${sha256}  ${path}`),
     `fixture  ${fixture.sha256}  ${fixture.path}`,
     `by       ${tool.name} ${tool.version}, battery ${battery.version}, Node.js ${tool.node}`,
-    '',
-    ...rows.flatMap(rowLines),
-    '',
-    `verdict: ${conforms ? 'conforms' : 'does not conform'} (${failed} of ${rows.length} rows failed)`,
+    ...classes.flatMap(classLines),
   ];
 }
 
 async function conformance(folder: string, { fixture, json }: ConformanceOptions): Promise<void> {
-  const report = await checkClass(folder, fixture);
+  const report = await checkFolder(folder, fixture);
   if (json === true) print(JSON.stringify(report));
   else for (const line of reportLines(report)) print(line);
-  const failed = report.rows.find(({ outcome }) => outcome === 'failed');
-  if (failed === undefined) return;
-  const { rule, expected, found } = failed;
-  throw conformanceRefusals.error('conformance-failed', {
-    field: `${report.class} ${rule}`,
-    expected,
-    found,
-  });
+  for (const { class: name, rows } of report.classes) {
+    const failed = rows.find(({ outcome }) => outcome === 'failed');
+    if (failed === undefined) continue;
+    const { rule, expected, found } = failed;
+    throw conformanceRefusals.error('conformance-failed', { field: `${name} ${rule}`, expected, found });
+  }
 }
 
 /** `weightgate conformance`: whether a device class keeps the contract, as a report to attach. */

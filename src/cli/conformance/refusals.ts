@@ -5,7 +5,7 @@ import { defineRefusals } from '../../../attestation/core/refusal.ts';
 export const conformanceFormRefusals = defineRefusals('malformed', {
   'conformance-class': {
     means: 'A folder is not that of a device class.',
-    hint: 'It needs a device-class.ts that exports one object of the type DeviceClass; attestation/example is one to copy.',
+    hint: 'It needs a device-class.ts that exports one object of the type DeviceClass; attestation/README.md has a template to copy.',
   },
   'conformance-fixture': {
     means: 'There is no fixture for a device class, or it is not one.',

@@ -15,6 +15,9 @@ import type { DeviceFixture } from '../../../attestation/conformance/fixture.ts'
 import { observe } from '../../../attestation/conformance/outcome.ts';
 import { collectFamilies } from '../../../scripts/refusal-codes.ts';
 
+/** Some classes verify a dozen signatures for each of thousands of cases. */
+const BATTERY_MILLISECONDS = 240_000;
+
 /** Runs the contract. `makeFixture` is called once. */
 export function describeDeviceClass(name: string, makeFixture: () => Promise<DeviceFixture>): void {
   let fixture: DeviceFixture;
@@ -33,7 +36,7 @@ export function describeDeviceClass(name: string, makeFixture: () => Promise<Dev
         Object.keys(codes).map((code) => [code, family] as const),
       );
       results = await runBattery(fixture, new Map(declared));
-    });
+    }, BATTERY_MILLISECONDS);
 
     for (const [i, { rule, title }] of BATTERY.entries()) {
       it(`${rule}: ${title}`, (context) => {

@@ -120,6 +120,12 @@ export function makeExampleFixture(): Promise<DeviceFixture> {
       certificate: foreign,
     })),
     expired: { before: MADE_AT - 1, after: MADE_AT + YEAR_SECONDS + 1 },
+    expectedCodes: {
+      anchor: ['path-untrusted'],
+      'device-value': ['example-binding'],
+      'reference-values': ['example-measurement'],
+      validity: ['path-validity'],
+    },
   });
 }
 

@@ -61,6 +61,13 @@ export async function makeSevSnpFixture(): Promise<DeviceFixture> {
     reserved: reservedPlaces(report, evidence, keys),
     foreignAnchors: [{ ...pin(chain), publicKeyDigest: sha256(subjectPublicKeyInfo) }],
     expired: { before: notBefore - 1, after: notAfter + 1 },
+    expectedCodes: {
+      anchor: ['path-length', 'path-untrusted'],
+      companions: ['snp-report-data'],
+      'device-value': ['snp-report-data'],
+      'reference-values': ['snp-measurement-missing'],
+      validity: ['path-validity'],
+    },
   };
 }
 

@@ -24,6 +24,11 @@ export async function makeTpmFixture(): Promise<DeviceFixture> {
     reserved: await reservedPlaces(machine, evidence),
     foreignAnchors: inputs.anchors.map(({ name, simulated }) => ({ name, simulated, certificate })),
     expired: { notApplicable: 'endorsement certificates are verified at enrolment, quotes carry none' },
+    expectedCodes: {
+      anchor: ['tpm-anchor-withdrawn'],
+      'device-value': ['tpm-quote-binding'],
+      'reference-values': ['tpm-reference-missing'],
+    },
   };
 }
 

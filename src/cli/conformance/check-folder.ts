@@ -25,47 +25,64 @@ import { conformanceFormRefusals } from './refusals.ts';
 /** Packages of pure functions that the verifier library is built on. */
 const ALLOWED_PACKAGES = ['@noble/curves', '@noble/hashes'];
 
+/** How one class of the folder did. */
+export interface ClassReport {
+  readonly class: string;
+  readonly conforms: boolean;
+  readonly rows: readonly RowResult[];
+}
+
 /** What a partner attaches: what was tried on which files by which program. */
 export interface ConformanceReport {
   readonly version: 1;
-  readonly class: string;
+  /** Whether every class of the folder does. */
   readonly conforms: boolean;
-  readonly battery: { readonly version: number; readonly rows: number };
+  readonly battery: { readonly version: number };
   readonly tool: { readonly name: string; readonly version: string; readonly node: string };
   /** Digest of the whole folder, and of each of its files. */
   readonly folder: { readonly sha256: string; readonly files: readonly FileDigest[] };
   readonly fixture: FileDigest;
-  readonly rows: readonly RowResult[];
+  readonly classes: readonly ClassReport[];
 }
 
 /**
  * @param fixturePath where the fixture does not lie by the convention
  * @throws RefusalError `conformance-class`, `conformance-fixture`, `file-*`; a class that fails is a report
  */
-export async function checkClass(folder: string, fixturePath?: string): Promise<ConformanceReport> {
+export async function checkFolder(folder: string, fixturePath?: string): Promise<ConformanceReport> {
   const opened = await openClassFolder(folder);
   const fixtureFile = fixturePath ?? conventionalFixture(opened.path);
   const fixtureDigest = await digestOfFixture(fixtureFile);
   const watch = watchImports(opened.path, LIBRARY, ALLOWED_PACKAGES);
   try {
-    const deviceClass = await loadClass(opened, watch);
+    const deviceClasses = await loadClasses(opened, watch);
     const declared = await declaredCodes(opened.path, (file) => loadModule(watch.urlOf(file), file));
-    const fixture = await loadFixture(fixtureFile, deviceClass);
-    const results = await runBattery(fixture, declared.codes);
-    const rows = [...results, ...sourceRows(watch, declared)].sort(byRule);
+    const fixtures = await loadFixtures(fixtureFile, deviceClasses);
+    const classes: ClassReport[] = [];
+    for (const fixture of fixtures) classes.push(await checkClass(fixture, watch, declared));
     return {
       version: 1,
-      class: deviceClass.name,
-      conforms: rows.every(({ outcome }) => outcome !== 'failed'),
-      battery: { version: BATTERY_VERSION, rows: rows.length },
+      conforms: classes.every(({ conforms }) => conforms),
+      battery: { version: BATTERY_VERSION },
       tool: { name: packageDocument.name, version: packageDocument.version, node: process.version },
       folder: { sha256: opened.digest, files: opened.files },
       fixture: { path: relative(opened.path, fixtureFile), sha256: fixtureDigest },
-      rows,
+      classes,
     };
   } finally {
     watch.end();
   }
+}
+
+async function checkClass(
+  fixture: DeviceFixture,
+  watch: ImportWatch,
+  declared: DeclaredCodes,
+): Promise<ClassReport> {
+  const results = await runBattery(fixture, declared.codes);
+  const rows = [...results, ...sourceRows(watch, declared)].sort(byRule);
+  const conforms = rows.every(({ outcome }) => outcome !== 'failed');
+  return { class: fixture.deviceClass.name, conforms, rows };
 }
 
 async function digestOfFixture(file: string): Promise<string> {
@@ -90,15 +107,15 @@ async function loadModule(url: string, file: string): Promise<Readonly<Record<st
   }
 }
 
-async function loadClass({ path }: ClassFolder, watch: ImportWatch): Promise<AnyDeviceClass> {
+/** A folder may have several classes that share their layouts, such as a GPU and the switch between GPUs. */
+async function loadClasses({ path }: ClassFolder, watch: ImportWatch): Promise<readonly AnyDeviceClass[]> {
   const file = `${path}/${CLASS_MODULE}`;
   const exported = Object.values(await loadModule(watch.urlOf(file), file)).filter(isDeviceClass);
-  const [deviceClass, ...others] = exported;
-  if (deviceClass !== undefined && others.length === 0) return deviceClass;
+  if (exported.length > 0) return exported;
   throw conformanceFormRefusals.error('conformance-class', {
     field: `${basename(path)}/${CLASS_MODULE}`,
-    expected: 'one object of the type DeviceClass among its exports',
-    found: String(exported.length),
+    expected: 'an object of the type DeviceClass among its exports',
+    found: 'none',
   });
 }
 
@@ -108,20 +125,29 @@ function isDeviceClass(value: unknown): value is AnyDeviceClass {
   return members.every((name) => typeof Reflect.get(value, name) === 'function');
 }
 
-/** A fixture module exports one function `make…Fixture`. */
-async function loadFixture(file: string, deviceClass: AnyDeviceClass): Promise<DeviceFixture> {
+/** A fixture module exports a function `make…Fixture` for each class of the folder. */
+async function loadFixtures(
+  file: string,
+  deviceClasses: readonly AnyDeviceClass[],
+): Promise<readonly DeviceFixture[]> {
   const module = await loadModule(pathToFileURL(file).href, file);
-  const makers = Object.entries(module).filter(
-    ([name, value]) => /^make\w*Fixture$/.test(name) && typeof value === 'function',
+  const makers = Object.entries(module).flatMap(([name, value]) =>
+    /^make\w*Fixture$/.test(name) && typeof value === 'function'
+      ? [value as () => Promise<DeviceFixture>]
+      : [],
   );
-  const [maker, ...others] = makers;
-  if (maker === undefined || others.length > 0) {
-    throw fixtureRefusal(file, 'one function make…Fixture among its exports', String(makers.length));
-  }
-  const fixture = await (maker[1] as () => Promise<DeviceFixture>)();
-  if (fixture.deviceClass === deviceClass) return fixture;
-  const { name } = fixture.deviceClass;
-  throw fixtureRefusal(file, `a fixture of the class in the folder, ${deviceClass.name}`, name);
+  const fixtures: DeviceFixture[] = [];
+  for (const make of makers) fixtures.push(await make());
+  return deviceClasses.map((deviceClass) => {
+    const own = fixtures.filter((fixture) => fixture.deviceClass === deviceClass);
+    const [fixture] = own;
+    if (fixture !== undefined && own.length === 1) return fixture;
+    throw fixtureRefusal(
+      file,
+      `one function make…Fixture for the class ${deviceClass.name}`,
+      `${own.length}`,
+    );
+  });
 }
 
 /** In the order of docs/spec/device-class.md, where `DC-9` comes before `DC-10`. */
