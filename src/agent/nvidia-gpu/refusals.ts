@@ -34,6 +34,10 @@ export const gpuEvidenceRefusals = defineRefusals('unacceptable', {
     means: 'The GPUs or switches are not those that this agent has verified.',
     hint: 'The host exchanged a device: start the agent again, on a machine that the lab is accredited for.',
   },
+  'nvml-not-judged': {
+    means: 'The agent was not told by what it has to judge a device before the GPUs may work.',
+    hint: 'Give the agent an appraisal policy for each class of device in this machine.',
+  },
   'nvml-nonce': {
     means: 'A device answered with a report for another nonce than the one it was given.',
     hint: 'The library may be too old to pass a nonce on, or something between answers from memory.',
