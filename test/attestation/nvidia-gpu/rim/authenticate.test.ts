@@ -168,6 +168,7 @@ describe('authenticity of a manifest', () => {
     for (const signerExtensions of [
       [authority(), keyUsage(SIGNATURE_USAGE)],
       [noAuthority(), keyUsage(AUTHORITY_USAGE)],
+      [noAuthority(), keyUsage({ bits: SIGNATURE_USAGE.bits | AUTHORITY_USAGE.bits, unused: 1 })],
       [noAuthority()],
     ]) {
       expect(await outcomeOfChain(await makeChain({ signerExtensions }))).toBe('rim-signer-usage');
