@@ -26,6 +26,8 @@ const tpmRequestSchema = z.strictObject({
 export const deviceRequestSchema = z.discriminatedUnion('class', [
   tpmRequestSchema,
   z.strictObject({ class: z.literal('sev-snp') }),
+  z.strictObject({ class: z.literal('nvidia-gpu') }),
+  z.strictObject({ class: z.literal('nvswitch') }),
 ]);
 
 export type DeviceRequest = z.infer<typeof deviceRequestSchema>;

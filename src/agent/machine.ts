@@ -3,11 +3,13 @@
 import { toHex } from '../../attestation/core/bytes.ts';
 import { hasSevGuest } from '../../native/sev-guest/open.ts';
 import type { DeviceAttester } from './evidence.ts';
+import { NvidiaMachine } from './nvidia-gpu/machine.ts';
+import type { NvidiaAddresses } from './nvidia-gpu/systems.ts';
 import { SevSnpAttester } from './sev-snp/attester.ts';
 import { TpmAttester, type TpmAttesterOptions } from './tpm/attester.ts';
 
-/** Device classes that an agent can collect evidence of. */
-export const ATTESTED_CLASSES = ['tpm', 'sev-snp'] as const;
+/** Device classes that an agent can be told to use. Switches belong to the GPUs that they connect. */
+export const ATTESTED_CLASSES = ['tpm', 'sev-snp', 'nvidia-gpu'] as const;
 export type AttestedClass = (typeof ATTESTED_CLASSES)[number];
 
 export interface MachineOptions {
@@ -16,7 +18,12 @@ export interface MachineOptions {
   readonly tpm: { readonly address: string } & TpmAttesterOptions;
   /** `auto` or an address of docs/spec/sev-snp-agent.md, section 1. */
   readonly sevSnp: { readonly address: string };
+  /** Addresses of docs/spec/nvidia-gpu-agent.md, section 1; by default the GPUs of the driver, and no switches. */
+  readonly nvidia?: NvidiaAddresses;
 }
+
+const ORDINARY_ADDRESS = 'auto';
+const ORDINARY_NVIDIA: NvidiaAddresses = { gpus: ORDINARY_ADDRESS, switches: 'none' };
 
 export interface OpenMachine {
   readonly attesters: readonly DeviceAttester[];
@@ -30,7 +37,7 @@ export interface OpenMachine {
 const NO_CERTIFICATE =
   'the host gave no certificate of the key that signs reports; the server has to fetch it from AMD';
 
-/** @throws RefusalError `tpm-*`, `sev-guest-*`, `snp-*`; nothing stays open then */
+/** @throws RefusalError `tpm-*`, `sev-guest-*`, `snp-*`, `nvml-*`, `nscq-*`, `gpu-*`; nothing stays open then */
 export async function openMachine(options: MachineOptions): Promise<OpenMachine> {
   const devices = options.devices ?? (await findDevices(options));
   await using undo = new AsyncDisposableStack();
@@ -41,6 +48,12 @@ export async function openMachine(options: MachineOptions): Promise<OpenMachine>
     const guest = await SevSnpAttester.open(options.sevSnp.address);
     if (!guest.hasCertificate) remarks.push(NO_CERTIFICATE);
     attesters.push(guest);
+  }
+  const gpus = addressesOfGpus(options);
+  if (gpus !== undefined) {
+    const nvidia = await NvidiaMachine.open(gpus);
+    undo.defer(() => nvidia.close());
+    attesters.push(...nvidia.attesters);
   }
   if (devices.includes('tpm')) {
     const opened = await TpmAttester.open(options.tpm.address, options.tpm);
@@ -53,8 +66,17 @@ export async function openMachine(options: MachineOptions): Promise<OpenMachine>
 }
 
 /** An address that somebody wrote says that the device is wanted. */
-async function findDevices({ sevSnp }: MachineOptions): Promise<readonly AttestedClass[]> {
-  return sevSnp.address !== 'auto' || (await hasSevGuest()) ? ['sev-snp'] : ['tpm'];
+async function findDevices(options: MachineOptions): Promise<readonly AttestedClass[]> {
+  const isGuest = options.sevSnp.address !== ORDINARY_ADDRESS || (await hasSevGuest());
+  const first = isGuest ? 'sev-snp' : 'tpm';
+  return addressesOfGpus(options) === undefined ? [first] : [first, 'nvidia-gpu'];
+}
+
+/** Where the GPUs are that this agent uses; undefined where it uses none. They are not looked for: see NA-17. */
+export function addressesOfGpus({ devices, nvidia }: MachineOptions): NvidiaAddresses | undefined {
+  const addresses = nvidia ?? ORDINARY_NVIDIA;
+  const isWanted = devices?.includes('nvidia-gpu') ?? addresses.gpus !== ORDINARY_ADDRESS;
+  return isWanted ? addresses : undefined;
 }
 
 /** How an accreditation names a device that is not enrolled. */

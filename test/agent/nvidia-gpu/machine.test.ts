@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { equalBytes } from '../../../attestation/core/bytes.ts';
 import { readGpuEvidence, readSwitchEvidence } from '../../../attestation/nvidia-gpu/evidence.ts';
+import { addressesOfGpus, machineName, openMachine } from '../../../src/agent/machine.ts';
 import { NvidiaMachine } from '../../../src/agent/nvidia-gpu/machine.ts';
 import { openGpuSystem, openSwitchSystem } from '../../../src/agent/nvidia-gpu/systems.ts';
 import { SimulatedNvidia } from '../../../src/agent/simulated/nvidia-authority.ts';
@@ -137,6 +138,25 @@ describe.skipIf(missing.length > 0)(`devices of NVIDIA (missing: ${missing.join(
       'nvml-gpu-changed',
     );
     await machine.close();
+  });
+
+  it('is part of the machine where somebody names it or writes its address, and only there', async () => {
+    const place = join(folder, 'machine');
+    await saveSimulatedMachine(place, devices.slice(0, 1));
+    const address = `simulated:${place}`;
+    const tpm = { address: 'swtpm:path=/nowhere' };
+    const sevSnp = { address: 'auto' };
+    const nvidia = { gpus: address, switches: 'none' };
+    const machine = await openMachine({ devices: ['nvidia-gpu'], tpm, sevSnp, nvidia });
+    expect(machine.attesters.map(machineName)).toEqual([expect.stringMatching(/^nvidia-gpu:[0-9a-f]{64}$/)]);
+    await machine.close();
+    expect(addressesOfGpus({ tpm, sevSnp, nvidia })).toBe(nvidia);
+    expect(addressesOfGpus({ devices: ['sev-snp'], tpm, sevSnp, nvidia })).toBeUndefined();
+    expect(addressesOfGpus({ tpm, sevSnp })).toBeUndefined();
+    expect(addressesOfGpus({ devices: ['nvidia-gpu'], tpm, sevSnp })).toEqual({
+      gpus: 'auto',
+      switches: 'none',
+    });
   });
 
   it('NA-2: switches that cannot be reached leave nothing open', async () => {
