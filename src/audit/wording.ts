@@ -49,6 +49,12 @@ export function describeStatement(named: NamedPredicate, state: Known): string {
       const { deviceClass, name, epoch } = named.predicate;
       return `set reference values ${deviceClass}/${name}, epoch ${epoch}`;
     }
+    case 'reference-values/v2': {
+      const { deviceClass, name, epoch, owner, validFrom, validUntil, rolloutPercent } = named.predicate;
+      const when = `from ${dateOf(validFrom)} until ${dateOf(validUntil)}`;
+      const what = `set reference values ${deviceClass}/${name}, epoch ${epoch}, of ${legible(owner)}`;
+      return `${what}, ${when}, for ${rolloutPercent} % of the machines`;
+    }
     case 'release-policy/v1':
       return `set the release policy, epoch ${named.predicate.epoch}`;
     case 'hold/v1':

@@ -86,6 +86,17 @@ const referenceValues = z.strictObject({
   statedAt: posixSecondsField,
 });
 
+/** Reference values with an end, an owner, and a share of the machines for which they count (section 7). */
+const stagedReferenceValues = z.strictObject({
+  ...referenceValues.shape,
+  /** Who answers for the values. */
+  owner: displayNameField,
+  validFrom: posixSecondsField,
+  /** The first second at which they are not there any more. */
+  validUntil: posixSecondsField,
+  rolloutPercent: z.int().min(1).max(100),
+});
+
 const pcrsField = z
   .array(z.int().nonnegative().max(23))
   .min(1)
@@ -183,6 +194,7 @@ export const predicateSchemas = {
   'model-version/v1': modelVersion,
   'promotion/v1': promotion,
   'reference-values/v1': referenceValues,
+  'reference-values/v2': stagedReferenceValues,
   'release-policy/v1': releasePolicy,
   'hold/v1': hold,
   'resume/v1': resume,
@@ -195,6 +207,7 @@ export type LabAccreditation = PredicateOf<'lab-accreditation/v1'>;
 export type ModelVersion = PredicateOf<'model-version/v1'>;
 export type Promotion = PredicateOf<'promotion/v1'>;
 export type ReferenceValues = PredicateOf<'reference-values/v1'>;
+export type StagedReferenceValues = PredicateOf<'reference-values/v2'>;
 export type ReleasePolicy = PredicateOf<'release-policy/v1'>;
 export type Resume = PredicateOf<'resume/v1'>;
 
@@ -224,6 +237,7 @@ export function subjectsOf(named: NamedPredicate): readonly Subject[] {
     case 'promotion/v1':
       return [digestSubject('model', named.predicate.manifestDigest)];
     case 'reference-values/v1':
+    case 'reference-values/v2':
       return [textSubject(`reference-values:${named.predicate.deviceClass}/${named.predicate.name}`)];
     case 'release-policy/v1':
       return [textSubject('release-policy')];

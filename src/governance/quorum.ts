@@ -1,6 +1,7 @@
 /** Counts the distinct persons behind a statement and lets it take effect when there are enough (W8). */
 
 import { governanceRefusals } from './refusals.ts';
+import type { PredicateName } from './predicates.ts';
 import { checkReferences, takeEffect } from './rules.ts';
 import type { Applied, Effect, GovernanceState, LoggedMoment, PendingStatement } from './state.ts';
 import type { SignedStatement } from './statements.ts';
@@ -45,14 +46,19 @@ export function countSignature(
   return { state: applied.state, effects: [counted, ...applied.effects] };
 }
 
+/** Both versions of a statement about reference values need the quorum that the root names for the first (GV-60). */
+function quorumOf({ trustRoot }: GovernanceState, name: Exclude<PredicateName, 'hold/v1'>) {
+  return trustRoot.quorum[name === 'reference-values/v2' ? 'reference-values/v1' : name];
+}
+
 function personsNeeded(state: GovernanceState, { named }: SignedStatement): number {
-  return named.name === 'hold/v1' ? HOLD_PERSONS : state.trustRoot.quorum[named.name].persons;
+  return named.name === 'hold/v1' ? HOLD_PERSONS : quorumOf(state, named.name).persons;
 }
 
 /** Every person of the trust root can stop; for anything else the trust root names the role. */
 function checkRole(state: GovernanceState, { person, named }: SignedStatement): void {
   if (named.name === 'hold/v1') return;
-  const { role } = state.trustRoot.quorum[named.name];
+  const { role } = quorumOf(state, named.name);
   if (person.role !== role) {
     throw governanceRefusals.error('governance-role-missing', {
       field: 'statement.signatures',

@@ -68,6 +68,10 @@ export const governanceRefusals = defineRefusals('unacceptable', {
     means: 'The review of the model version has not lasted long enough.',
     hint: 'Wait until the named time and have the last person sign then. Only logged times count.',
   },
+  'governance-reference-validity': {
+    means: 'Reference values would have ended before they count.',
+    hint: 'Make a new statement with a later end.',
+  },
   'governance-held': {
     means: 'A hold is in force.',
     hint: 'A quorum has to lift the hold with a resume statement that names it.',

@@ -4,9 +4,11 @@
  */
 
 import type { LabAccreditation, ModelVersion, NamedPredicate, Promotion } from './predicates.ts';
-import type { ReferenceValues, ReleasePolicy, Resume } from './predicates.ts';
+import type { LoggedMoment } from './moment.ts';
+import type { ReferenceValues, ReleasePolicy, Resume, StagedReferenceValues } from './predicates.ts';
+import { issueOf, standingAt, type ReferenceIssue } from './reference-values.ts';
 import { governanceRefusals } from './refusals.ts';
-import { holdsOn, type Applied, type Effect, type GovernanceState, type LoggedMoment } from './state.ts';
+import { holdsOn, type Applied, type Effect, type GovernanceState } from './state.ts';
 import type { SignedStatement } from './statements.ts';
 import type { PhaseEdge } from './trust-root.ts';
 
@@ -40,6 +42,7 @@ export function takeEffect(
     case 'promotion/v1':
       return promote(state, named.predicate, moment);
     case 'reference-values/v1':
+    case 'reference-values/v2':
       return setReferenceValues(state, named.predicate, moment);
     case 'release-policy/v1':
       return setReleasePolicy(state, named.predicate, moment);
@@ -170,14 +173,28 @@ function checkNotHeld(state: GovernanceState, manifestDigest: string): void {
 
 function setReferenceValues(
   state: GovernanceState,
-  reference: ReferenceValues,
+  predicate: ReferenceValues | StagedReferenceValues,
   moment: LoggedMoment,
 ): Applied {
+  const reference = issueOf(predicate);
   const { deviceClass, name, epoch } = reference;
   const place = `${deviceClass}/${name}`;
-  checkEpoch(epoch, state.referenceValues.get(place)?.reference.epoch);
-  const referenceValues = new Map(state.referenceValues).set(place, { ...moment, reference });
+  const standing = state.referenceValues.get(place) ?? [];
+  checkEpoch(epoch, standing.at(-1)?.reference.epoch);
+  checkValidity(reference, moment.at);
+  const next = standingAt([...standing, { ...moment, reference }], moment.at);
+  const referenceValues = new Map(state.referenceValues).set(place, next);
   return changed(state, { referenceValues }, { effect: 'reference-values-set', deviceClass, name });
+}
+
+function checkValidity({ validFrom, validUntil }: ReferenceIssue, at: number): void {
+  const earliest = Math.max(validFrom, at);
+  if (validUntil === null || validUntil > earliest) return;
+  throw governanceRefusals.error('governance-reference-validity', {
+    field: 'statement.predicate.validUntil',
+    expected: `later than ${earliest} (GV-61)`,
+    found: String(validUntil),
+  });
 }
 
 function setReleasePolicy(state: GovernanceState, policy: ReleasePolicy, moment: LoggedMoment): Applied {

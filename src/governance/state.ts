@@ -1,8 +1,5 @@
 /** The state of governance: what the log, read from its first entry, has made true. A value; nothing changes it. */
 
-import { createHash } from 'node:crypto';
-
-import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import type { DeviceClaims } from './entries.ts';
 import type { Mode, Phase } from './fields.ts';
 import type {
@@ -11,20 +8,14 @@ import type {
   ModelVersion,
   NamedPredicate,
   PredicateName,
-  ReferenceValues,
   ReleasePolicy,
 } from './predicates.ts';
+import type { LoggedMoment } from './moment.ts';
+import type { StandingReferenceValues } from './reference-values.ts';
 import type { TrustRoot } from './trust-root.ts';
 
-/** Where in the log something became true. */
-export interface LoggedMoment {
-  /** Index of the entry, counted from the genesis entry, which is 0. */
-  readonly index: number;
-  /** POSIX seconds as logged. */
-  readonly at: number;
-  /** Lower-case hex SHA-256 of the statement's payload. */
-  readonly payloadDigest: string;
-}
+export type { LoggedMoment } from './moment.ts';
+export { referenceValuesDigestOf, referenceValuesFor } from './reference-values.ts';
 
 interface LabState extends LoggedMoment {
   readonly accreditation: LabAccreditation;
@@ -42,10 +33,6 @@ export interface HoldState extends LoggedMoment {
   readonly target: HoldTarget;
   readonly person: string;
   readonly reason: string;
-}
-
-interface ReferenceValuesState extends LoggedMoment {
-  readonly reference: ReferenceValues;
 }
 
 interface ReleasePolicyState extends LoggedMoment {
@@ -87,8 +74,7 @@ export interface GovernanceState {
   readonly models: ReadonlyMap<string, ModelState>;
   /** By payload digest of the hold statement: those in force. */
   readonly holds: ReadonlyMap<string, HoldState>;
-  /** By `deviceClass/name`. */
-  readonly referenceValues: ReadonlyMap<string, ReferenceValuesState>;
+  readonly referenceValues: StandingReferenceValues;
   readonly releasePolicy: ReleasePolicyState | null;
   /** By payload digest. */
   readonly pending: ReadonlyMap<string, PendingStatement>;
@@ -199,27 +185,6 @@ export function holdsOn(
     if (target.kind === 'all') return true;
     return target.id === (target.kind === 'lab' ? lab : manifestDigest);
   });
-}
-
-/** The reference values in force for a device class, by name. */
-export function referenceValuesFor(state: GovernanceState, deviceClass: string): readonly ReferenceValues[] {
-  return sortedReferenceValues(state)
-    .map(({ reference }) => reference)
-    .filter((reference) => reference.deviceClass === deviceClass);
-}
-
-function sortedReferenceValues(state: GovernanceState): readonly ReferenceValuesState[] {
-  const entries = [...state.referenceValues].sort(([left], [right]) => (left < right ? -1 : 1));
-  return entries.map(([, value]) => value);
-}
-
-/**
- * `referenceValuesDigest` of a decision (GV-31): lower-case hex SHA-256 of the canonical JSON list of the payload
- * digests of all reference-value statements in force, ordered by device class and name.
- */
-export function referenceValuesDigestOf(state: GovernanceState): string {
-  const digests = sortedReferenceValues(state).map(({ payloadDigest }) => payloadDigest);
-  return createHash('sha256').update(encodeCanonicalJson(digests)).digest('hex');
 }
 
 /** `releasePolicyDigest` of a decision (GV-31): the payload digest of the release-policy statement in force. */

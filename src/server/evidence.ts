@@ -14,6 +14,7 @@ import {
 import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import { deviceSetsOf } from '../governance/device-sets.ts';
+import type { ReferenceQuestion } from '../governance/reference-values.ts';
 import {
   accreditationAt,
   namesDevice,
@@ -84,7 +85,8 @@ export async function judgeEvidence(
       ...accreditedDevices(claimed, state, lab, time),
     ]);
     const { collateral, failures } = await gatherCollateral(setup.collateral, claimed);
-    const classes = classInputs(setup, state, collateral);
+    const counting = { at: time, machine: speakerOf(claimed) };
+    const classes = classInputs(setup, state, collateral, counting);
     const policy = state.releasePolicy?.policy;
     const deviceSets = policy === undefined ? [] : deviceSetsOf(policy);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
@@ -115,6 +117,7 @@ function classInputs(
   setup: VerifierSetup,
   state: GovernanceState,
   collateral: ReadonlyMap<string, Uint8Array>,
+  counting: ReferenceQuestion,
 ): ReadonlyMap<string, ClassInputs> {
   const configured = new Map<string, ClassInputs>();
   const inForce = state.releasePolicy?.policy;
@@ -123,10 +126,16 @@ function classInputs(
     const policy = appraisalPolicy(inForce);
     if (policy === undefined) continue;
     const anchors = setup.anchors.get(name) ?? [];
-    const referenceValues = referenceValuesFor(state, name).map(({ values }) => values);
+    const referenceValues = referenceValuesFor(state, name, counting).map(({ values }) => values);
     configured.set(name, { anchors, collateral, referenceValues, policy, memory: setup.memory });
   }
   return configured;
+}
+
+/** The device by which a machine has its place in a roll-out (GV-65): the one that binds the others, or its only one. */
+function speakerOf(claimed: readonly ClaimedDevice[]): string {
+  const speaker = claimed.find(({ deviceClass }) => deviceClass.bindsCompanions) ?? claimed[0];
+  return speaker === undefined ? '' : deviceKey(speaker.deviceClass.name, speaker.identity);
 }
 
 const SEV_SNP = 'sev-snp';

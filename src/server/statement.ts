@@ -4,7 +4,7 @@ import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { statementEntry } from '../governance/entries.ts';
-import type { ReferenceValues, ReleasePolicy } from '../governance/predicates.ts';
+import type { ReferenceValues, ReleasePolicy, StagedReferenceValues } from '../governance/predicates.ts';
 import { verifyStatement } from '../governance/statements.ts';
 import type { Envelope } from '../platform/dsse.ts';
 import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
@@ -37,7 +37,9 @@ export async function acceptStatement(
   const { named } = verifyStatement(envelope, governance.state.trustRoot);
   // A policy that does not parse would refuse everything once it is in force: better to say so to its signers.
   if (named.name === 'release-policy/v1') checkReleasePolicy(engine, named.predicate);
-  if (named.name === 'reference-values/v1') checkReferenceValues(named.predicate);
+  if (named.name === 'reference-values/v1' || named.name === 'reference-values/v2') {
+    checkReferenceValues(named.predicate);
+  }
   const recorded = await governance.record((_state, at) => statementEntry(at, envelope));
   return {
     version: 1,
@@ -57,7 +59,7 @@ function checkReleasePolicy(engine: ReleasePolicyEngine, policy: ReleasePolicy):
 }
 
 /** As with policies: a document that its device class cannot read would refuse every machine of that class. */
-function checkReferenceValues({ deviceClass, values }: ReferenceValues): void {
+function checkReferenceValues({ deviceClass, values }: ReferenceValues | StagedReferenceValues): void {
   const verified = VERIFIED_CLASSES.get(deviceClass);
   if (verified === undefined) {
     throw statementRefusals.error('statement-device-class', {

@@ -8,6 +8,7 @@ import { statementEntry, type StatementEntry } from '../../src/governance/entrie
 import { PHASES } from '../../src/governance/fields.ts';
 import { applyEntry, replay } from '../../src/governance/fold.ts';
 import type { PredicateName } from '../../src/governance/predicates.ts';
+import { standingReferenceValues } from '../../src/governance/reference-values.ts';
 import { holdsOn, type Effect, type GovernanceState } from '../../src/governance/state.ts';
 import { makeStatement, signByEach } from '../../src/governance/statements.ts';
 import { encodeStatement } from '../../src/platform/dsse.ts';
@@ -180,7 +181,7 @@ describe('the fold over any order of events', () => {
       models: [...state.models].map(([key, value]) => [key, value.phase]),
       labs: [...state.labs.keys()],
       policy: state.releasePolicy?.payloadDigest,
-      values: [...state.referenceValues].map(([key, value]) => [key, value.payloadDigest]),
+      values: standingReferenceValues(state).map(({ payloadDigest }) => payloadDigest),
       settled: new Set(state.settled),
       pending: state.pending.size,
     });

@@ -339,7 +339,10 @@ describe('a release to an SEV-SNP guest', () => {
             {
               anchors: verifier.anchors.get('sev-snp')!,
               collateral,
-              referenceValues: referenceValuesFor(governance.state, 'sev-snp').map(({ values }) => values),
+              referenceValues: referenceValuesFor(governance.state, 'sev-snp', {
+                at: decision.at,
+                machine: `sev-snp/${identity}`,
+              }).map(({ values }) => values),
               policy: governance.state.releasePolicy!.policy.sevSnp!,
             },
           ],
