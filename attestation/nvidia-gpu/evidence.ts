@@ -90,7 +90,7 @@ function splitDerChain(bytes: Uint8Array, path: string): readonly Uint8Array[] {
   return certificates;
 }
 
-const PEM_BLOCK = /-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)\n-----END CERTIFICATE-----(?:\n|$)/y;
+const PEM_BLOCK = /-----BEGIN CERTIFICATE-----\n((?:[A-Za-z0-9+/=]+\n)+)-----END CERTIFICATE-----(?:\n|$)/y;
 
 /**
  * The certificates of a chain as NVML, NSCQ and NVIDIA's tools give it: PEM blocks with nothing between them, and at the
