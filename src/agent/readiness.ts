@@ -8,41 +8,34 @@ import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { promisify } from 'node:util';
 
-import { isRefusal } from '../../attestation/core/refusal.ts';
 import { nativeChunks } from '../../native/chunks/chunks.ts';
 import { KeyMemory } from '../../native/memory/key-memory.ts';
 import { machineSwaps } from '../../native/memory/mapping.ts';
 import { HUGE_PAGE_BYTES, SecretMemory } from '../../native/memory/secret-memory.ts';
 import { loadTctiLibrary } from '../../native/tpm/tctildr.ts';
+import { examined, missing, ready, remark, type Finding, type Found } from './finding.ts';
+import { examineGpus } from './nvidia-gpu/readiness.ts';
 import { Tpm } from './tpm/tpm.ts';
 
-/** `remark` is what an agent can do without. */
-type Readiness = 'ready' | 'remark' | 'missing';
-
-export interface Finding {
-  readonly what: string;
-  readonly readiness: Readiness;
-  readonly found: string;
-  /** What to do; only where it is not ready. */
-  readonly fix?: string;
-}
-
-type Examination = () => Omit<Finding, 'what'> | Promise<Omit<Finding, 'what'>>;
-
-const ready = (found: string): Omit<Finding, 'what'> => ({ readiness: 'ready', found });
-const remark = (found: string, fix: string): Omit<Finding, 'what'> => ({ readiness: 'remark', found, fix });
-const missing = (found: string, fix: string): Omit<Finding, 'what'> => ({ readiness: 'missing', found, fix });
+type Examination = () => Found | Promise<Found>;
 
 /** The first whose WebCrypto has ML-KEM, which the grant needs. */
 const MINIMUM_NODE = { major: 24, minor: 7 };
 const OPEN_TPM_SECONDS = 5;
 
-/** @param tpmAddress TCTI text; comes from the operator */
-export async function examineMachine(tpmAddress: string): Promise<readonly Finding[]> {
+/** Addresses of devices; they come from the operator. */
+export interface ExaminedAddresses {
+  /** TCTI text. */
+  readonly tpm: string;
+  /** As in docs/spec/nvidia-gpu-agent.md, section 1. */
+  readonly gpus: string;
+}
+
+export async function examineMachine({ tpm, gpus }: ExaminedAddresses): Promise<readonly Finding[]> {
   const examinations: readonly (readonly [string, Examination])[] = [
     ['Node.js', examineNode],
     ['TPM stack', examineTpmStack],
-    ['TPM', () => examineTpm(tpmAddress)],
+    ['TPM', () => examineTpm(tpm)],
     ['software TPM', examineSoftwareTpm],
     ['memory for weights', examineWeightMemory],
     ['memory for keys', examineKeyMemory],
@@ -54,21 +47,10 @@ export async function examineMachine(tpmAddress: string): Promise<readonly Findi
   ];
   const findings: Finding[] = [];
   for (const [what, examine] of examinations) findings.push({ what, ...(await examined(examine)) });
-  return findings;
+  return [...findings, ...(await examineGpus(gpus))];
 }
 
-/** What an agent would refuse with is the finding, and its hint is the fix. */
-async function examined(examine: Examination): Promise<Omit<Finding, 'what'>> {
-  try {
-    return await examine();
-  } catch (error) {
-    if (!isRefusal(error)) throw error;
-    const { code, field, expected, found, hint } = error.refusal;
-    return missing(`${field}: expected ${expected}, found ${found} [${code}]`, hint);
-  }
-}
-
-function examineNode(): Omit<Finding, 'what'> {
+function examineNode(): Found {
   const { node, openssl } = process.versions;
   const [major = 0, minor = 0] = node.split('.').map(Number);
   const found = `Node.js ${node}, OpenSSL ${openssl}`;
@@ -77,18 +59,18 @@ function examineNode(): Omit<Finding, 'what'> {
   return missing(found, `Run bin/weightgate, which brings Node.js ${least}, after scripts/setup.`);
 }
 
-function examineTpmStack(): Omit<Finding, 'what'> {
+function examineTpmStack(): Found {
   loadTctiLibrary();
   return ready('libtss2-tctildr loads');
 }
 
-async function examineTpm(address: string): Promise<Omit<Finding, 'what'>> {
+async function examineTpm(address: string): Promise<Found> {
   const tpm = await Tpm.open(address, { openTimeoutSeconds: OPEN_TPM_SECONDS });
   await tpm.close();
   return ready(`${address} answers`);
 }
 
-async function examineSoftwareTpm(): Promise<Omit<Finding, 'what'>> {
+async function examineSoftwareTpm(): Promise<Found> {
   try {
     const { stdout } = await promisify(execFile)('swtpm', ['--version']);
     return ready(stdout.split('\n', 1)[0] ?? 'swtpm');
@@ -101,7 +83,7 @@ async function examineSoftwareTpm(): Promise<Omit<Finding, 'what'>> {
 }
 
 /** The limit on locked memory counts the whole range at once, so a large range that is never touched shows it. */
-function examineWeightMemory(): Omit<Finding, 'what'> {
+function examineWeightMemory(): Found {
   const bytes = Math.floor(freemem() / 2);
   const memory = SecretMemory.allocate(bytes, 'weightgate-doctor');
   try {
@@ -116,7 +98,7 @@ function examineWeightMemory(): Omit<Finding, 'what'> {
   }
 }
 
-function examineKeyMemory(): Omit<Finding, 'what'> {
+function examineKeyMemory(): Found {
   const memory = KeyMemory.allocate(32);
   const { isolated } = memory;
   memory.close();
@@ -127,7 +109,7 @@ function examineKeyMemory(): Omit<Finding, 'what'> {
   );
 }
 
-function examineSwap(): Omit<Finding, 'what'> {
+function examineSwap(): Found {
   if (!machineSwaps()) return ready('off');
   return missing(
     'on; an engine keeps copies of weights that cannot be locked',
@@ -135,7 +117,7 @@ function examineSwap(): Omit<Finding, 'what'> {
   );
 }
 
-function examineUnsealing(): Omit<Finding, 'what'> {
+function examineUnsealing(): Found {
   if (nativeChunks() !== undefined) return ready('by the compiled part');
   return remark(
     'by the portable way: as safe, and slower',
@@ -143,7 +125,7 @@ function examineUnsealing(): Omit<Finding, 'what'> {
   );
 }
 
-function examineHugePages(): Omit<Finding, 'what'> {
+function examineHugePages(): Found {
   const memory = SecretMemory.allocate(HUGE_PAGE_BYTES, 'weightgate-doctor');
   const { backing } = memory;
   memory.close();
@@ -158,7 +140,7 @@ function examineHugePages(): Omit<Finding, 'what'> {
   );
 }
 
-function examineSeccomp(): Omit<Finding, 'what'> {
+function examineSeccomp(): Found {
   const actions = readOrEmpty('/proc/sys/kernel/seccomp/actions_avail').trim();
   if (actions.split(' ').includes('errno')) return ready('filters can be set');
   return missing(
@@ -175,7 +157,7 @@ function readOrEmpty(path: string): string {
   }
 }
 
-async function examineEngine(): Promise<Omit<Finding, 'what'>> {
+async function examineEngine(): Promise<Found> {
   try {
     const { getLlama, LlamaLogLevel } = await import('node-llama-cpp');
     const llama = await getLlama({

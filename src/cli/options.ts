@@ -39,6 +39,9 @@ export const tpmOption = (): Option =>
     'device:/dev/tpmrm0',
   );
 
+export const nvidiaGpuOption = (): Option =>
+  new Option('--nvidia-gpu <address>', 'the GPUs: nvml, nvml:PATH, simulated:FOLDER').default('auto');
+
 /** Runs work with a connection to the server of a profile and closes it. */
 export async function withServer<T>(
   profilePath: string,

@@ -68,8 +68,8 @@ export function inventoryOf(devices: readonly Pick<DeviceAttester, 'deviceClass'
     .join(' ');
 }
 
-/** NA-9, NA-10. */
-function requireConfidential(
+/** NA-9, NA-10. @throws RefusalError `nvml-gpu-missing`, `nvml-confidential-off`, `nvml-dev-tools` */
+export function requireConfidential(
   { address, gpus }: GpuSystem,
   { environment, enabled, devTools }: ConfidentialComputeState,
 ): void {

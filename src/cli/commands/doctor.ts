@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
-import { examineMachine, type Finding } from '../../agent/readiness.ts';
-import { print, tpmOption } from '../options.ts';
+import type { Finding } from '../../agent/finding.ts';
+import { examineMachine } from '../../agent/readiness.ts';
+import { nvidiaGpuOption, print, tpmOption } from '../options.ts';
 
 export const doctorRefusals = defineRefusals('environment', {
   'machine-not-ready': {
@@ -16,8 +17,8 @@ function line({ what, readiness, found, fix }: Finding): string {
   return `${readiness.padEnd(7)}  ${what}: ${found}${advice}`;
 }
 
-async function doctor(options: { readonly tpm: string }): Promise<void> {
-  const findings = await examineMachine(options.tpm);
+async function doctor(options: { readonly tpm: string; readonly nvidiaGpu: string }): Promise<void> {
+  const findings = await examineMachine({ tpm: options.tpm, gpus: options.nvidiaGpu });
   for (const finding of findings) print(line(finding));
   const lacking = findings.filter(({ readiness }) => readiness === 'missing');
   if (lacking.length === 0) return;
@@ -34,5 +35,6 @@ export function registerDoctor(program: Command): void {
     .command('doctor')
     .description('examine this machine: could an agent run here, and what is to be done')
     .addOption(tpmOption())
+    .addOption(nvidiaGpuOption())
     .action(doctor);
 }
