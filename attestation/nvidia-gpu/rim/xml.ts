@@ -114,16 +114,17 @@ class TreeReader {
   read(text: string): XmlElement {
     if (text.startsWith('\ufeff')) throw this.forbidden('a byte-order mark');
     // The version is what we say, not what the document says: XML 1.1 knows other characters and line ends.
-    const parser = new SaxesParser({ xmlns: true, forceXMLVersion: true, defaultXMLVersion: '1.0' });
+    const parser = new SaxesParser({
+      ...{ xmlns: true, forceXMLVersion: true, defaultXMLVersion: '1.0' },
+      position: false,
+    });
     this.listen(parser);
     parser.write(text).close();
     if (this.root === undefined) throw this.refusal('rim-xml', 'an element', 'none');
     return this.root;
   }
 
-  private listen(
-    parser: SaxesParser<{ xmlns: true; forceXMLVersion: true; defaultXMLVersion: '1.0' }>,
-  ): void {
+  private listen(parser: SaxesParser): void {
     parser.on('error', ({ message }) => {
       throw this.refusal('rim-xml', 'well-formed XML 1.0', excerpt(message));
     });
