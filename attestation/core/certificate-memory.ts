@@ -10,7 +10,9 @@ import type { JsonValue } from './canonical-json.ts';
 /** A few kilobytes each. */
 const DEFAULT_CAPACITY = 4096;
 /** Certificates and lists end in their signature, and keys in their last coordinate. */
-const FINGERPRINT_BYTES = 32;
+const LAST_BYTES = 32;
+/** Signed documents may end alike: so many bytes of the whole tell those of one length apart, mostly. */
+const SAMPLES = 64;
 
 interface Remembered {
   readonly bytes: Uint8Array;
@@ -36,7 +38,7 @@ export class CertificateMemory {
    * @throws what `read` throws; a refusal is not remembered
    */
   read<Value extends object>(reader: string, bytes: Uint8Array, read: (bytes: Uint8Array) => Value): Value {
-    const place = `${reader} ${bytes.length} ${fingerprint(bytes.subarray(-FINGERPRINT_BYTES))}`;
+    const place = `${reader} ${bytes.length} ${fingerprint(bytes)}`;
     const known = this.values.get(place);
     if (known !== undefined && equalBytes(known.bytes, bytes)) return known.value as Value;
     const copy = bytes.slice();
@@ -105,7 +107,11 @@ export function rememberedDocument<Value extends object>(
  * made to collide only the last are kept.
  */
 function fingerprint(bytes: Uint8Array): number {
+  const lastBytes = Math.max(0, bytes.length - LAST_BYTES);
+  const stride = Math.max(1, Math.floor(lastBytes / SAMPLES));
   let hash = 0x811c9dc5;
-  for (let i = 0; i < bytes.length; i += 1) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  for (let i = 0; i < bytes.length; i += i < lastBytes ? stride : 1) {
+    hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  }
   return hash;
 }

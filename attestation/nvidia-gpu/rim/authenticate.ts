@@ -65,11 +65,8 @@ export async function authenticateRim(claimed: ClaimedRim, inputs: RimInputs): P
   throw new RefusalError(verdict.family, verdict.refusals[0]);
 }
 
-async function verifyRim(
-  { manifest, content, signature }: ClaimedRim,
-  inputs: RimInputs,
-  checks: Checklist,
-): Promise<Rim> {
+async function verifyRim(claimed: ClaimedRim, inputs: RimInputs, checks: Checklist): Promise<Rim> {
+  const { manifest, content, signature } = claimed;
   const contentDigest = sha384(content);
   checks.demand(rimSignatureChecks, 'rim-digest', equalBytes(contentDigest, signature.digest), {
     field: 'rim.Signature.SignedInfo.Reference.DigestValue',
@@ -77,13 +74,14 @@ async function verifyRim(
     found: toHex(signature.digest),
   });
   const { certificates, signer, anchor } = await verifyRimChain(signature.certificates, inputs, checks);
-  const holds = await isSignedInfoOf(signer, signature);
+  const { time, memory, revocation } = inputs;
+  const verify = (): Promise<boolean> => isSignedInfoOf(signer, signature);
+  const holds = await (memory === undefined ? verify() : memory.holds(claimed, signer, verify));
   checks.demand(rimSignatureChecks, 'rim-signature', holds, {
     field: 'rim.Signature.SignatureValue',
     expected: 'a signature by the first certificate',
     found: holds ? 'one' : 'one that does not verify',
   });
-  const { time, memory, revocation } = inputs;
   const issued = issuedCertificates(certificates);
   return {
     ...{ manifest, contentDigest },

@@ -5,6 +5,8 @@
  * that what a verifier reads and what a signer signed cannot be two things (docs/spec/nvidia-rim.md, NR-14).
  */
 
+import { remembered } from '../../core/certificate-memory.ts';
+import type { CertificateMemory } from '../../core/certificate-memory.ts';
 import { canonicalXml } from './canonical-xml.ts';
 import { readManifest } from './manifest.ts';
 import type { RimManifest } from './manifest.ts';
@@ -23,9 +25,14 @@ export interface ClaimedRim {
 /**
  * Reads a manifest as NVIDIA's service gives it, without its JSON wrapping.
  *
+ * @param memory the caller's own: one manifest is read for many devices
  * @throws RefusalError `rim-*` of the family malformed, `utf8-malformed`, `base64-malformed`
  */
-export function readRim(bytes: Uint8Array): ClaimedRim {
+export function readRim(bytes: Uint8Array, memory?: CertificateMemory): ClaimedRim {
+  return remembered(memory, 'rim', bytes, readClaims);
+}
+
+function readClaims(bytes: Uint8Array): ClaimedRim {
   const parts = readSignedParts(readXml(bytes, 'rim'));
   const content = canonicalXml(parts.content);
   return { manifest: readManifest(readXml(content, 'rim')), content, signature: parts.signature };

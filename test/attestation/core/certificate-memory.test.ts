@@ -51,6 +51,15 @@ describe('a memory of certificates', () => {
     expect(new Set(values).size).toBe(256);
   });
 
+  it('keeps long documents of one length beside each other, though they end alike', () => {
+    const memory = new CertificateMemory();
+    const documents = [1, 2, 3].map((byte) => new Uint8Array(20_000).fill(byte, 0, 19_900));
+    const values = documents.map((document) => memory.read('a', document, counting().read));
+    documents.forEach((document, i) => {
+      expect(memory.read('a', document, counting().read)).toBe(values[i]);
+    });
+  });
+
   it('keeps a copy, which a later change of the bytes does not reach', () => {
     const memory = new CertificateMemory();
     const given = bytes(1, 2);

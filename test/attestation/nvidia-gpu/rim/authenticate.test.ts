@@ -4,6 +4,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { toBase64, toHex, toUtf8 } from '../../../../attestation/core/bytes.ts';
+import { CertificateMemory } from '../../../../attestation/core/certificate-memory.ts';
 import { isTrusted } from '../../../../attestation/core/trusted.ts';
 import { authenticateRim } from '../../../../attestation/nvidia-gpu/rim/authenticate.ts';
 import type { RimInputs } from '../../../../attestation/nvidia-gpu/rim/authenticate.ts';
@@ -21,7 +22,17 @@ import type { CertifiedKey } from '../../../../src/agent/simulated/nvidia-certif
 import { SimulatedResponder } from '../../../../src/agent/simulated/nvidia-ocsp.ts';
 import type { SimulatedStatus } from '../../../../src/agent/simulated/nvidia-ocsp.ts';
 import { authorityExtensions, signingUsage, writeCertificate } from '../../../support/certificate-writer.ts';
-import { anchorOf, inputsOf, makeChain, manifestText, NOW, outcomeOf, signText } from './made-manifest.ts';
+import { refusalCodeAsync } from '../../../support/refusal-code.ts';
+import {
+  anchorOf,
+  digestOf,
+  inputsOf,
+  makeChain,
+  manifestText,
+  NOW,
+  outcomeOf,
+  signText,
+} from './made-manifest.ts';
 import type { SignerChain } from './made-manifest.ts';
 
 const DAY = 86_400;
@@ -54,6 +65,26 @@ describe('authenticity of a manifest', () => {
     expect(rim.manifest).toBe(claimed.manifest);
     expect(toHex(rim.contentDigest)).toBe(toHex(claimed.signature.digest));
     expect(rim.revocation.map(({ status }) => status)).toEqual(['missing', 'missing', 'missing']);
+  });
+
+  it('is the same with a memory, and again', async () => {
+    const memory = new CertificateMemory();
+    const verify = (text: string): Promise<string> =>
+      refusalCodeAsync(async () =>
+        authenticateRim(readRim(toUtf8(text), memory), inputsOf(chain, { memory })),
+      );
+    const forged = signed.replace(digestOf(7), digestOf(8));
+    const unsigned = signed.replace(/(<ds:SignatureValue>)(.{64})(.{64})/, '$1$3$2');
+    for (let i = 0; i < 2; i += 1) {
+      expect(await verify(signed)).toBe('accepted');
+      expect(await verify(forged)).toBe('rim-digest');
+      expect(await verify(unsigned)).toBe('rim-signature');
+    }
+    expect(readRim(toUtf8(signed), memory)).toBe(readRim(toUtf8(signed), memory));
+    const later = inputsOf(chain, { memory, time: NOW + 601 * DAY });
+    expect(await refusalCodeAsync(async () => authenticateRim(readRim(toUtf8(signed), memory), later))).toBe(
+      'path-validity',
+    );
   });
 
   it('NR-13: only the first certificate counts', async () => {
