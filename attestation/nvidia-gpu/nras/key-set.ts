@@ -11,7 +11,7 @@ import { base64Shape, listShape, literalShape, objectShape, textShape } from '..
 import type { Shape, ShapeValue } from '../../core/json-shape.ts';
 import { readSubjectPublicKeyInfo } from '../../core/public-key.ts';
 import type { EcPublicKey } from '../../core/public-key.ts';
-import { defineRefusals } from '../../core/refusal.ts';
+import { defineRefusals, isRefusal } from '../../core/refusal.ts';
 import { ExtensionId, KeyUsage } from '../../core/x509.ts';
 import type { Certificate } from '../../core/x509.ts';
 import { fromBase64Url, openShape, readNrasJson } from './format.ts';
@@ -100,14 +100,29 @@ export function certifiedKeys({ keys }: ClaimedKeySet, inputs: KeySetInputs): Ke
   };
 }
 
-/** Demands of a whole key set that every key has its certificate: for those who keep it. @throws as {@link certifiedKeys} */
+/**
+ * Demands of a whole key set that it is the service's: that at least one key may be used now. The others may have expired,
+ * or be of another authority; each is judged when a token names it.
+ *
+ * @throws RefusalError as {@link certifiedKeys}, for the last key
+ */
 export async function verifyKeySet(
   keySet: ClaimedKeySet,
   inputs: KeySetInputs,
   field: string,
 ): Promise<void> {
   const find = certifiedKeys(keySet, inputs);
-  for (const { kid } of keySet.keys) await find(kid, field);
+  let failure: unknown;
+  for (const { kid } of keySet.keys) {
+    try {
+      await find(kid, field);
+      return;
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
 async function certifiedKey(key: ClaimedKey, inputs: KeySetInputs, field: string): Promise<TokenKey> {

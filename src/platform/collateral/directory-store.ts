@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 
 import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { fileRefusals, readFileBounded, writeFileDurably } from '../files.ts';
-import { collateralName, MAX_COLLATERAL_BYTES, type CollateralItem } from './source.ts';
+import { collateralName, MAX_COLLATERAL_BYTES, type AnyCollateralItem } from './source.ts';
 
 /** An item as it stands in a store. What it holds is not to be believed: it is checked again whenever it is used. */
 export interface StoredCollateral {
@@ -14,10 +14,15 @@ export interface StoredCollateral {
   readonly storedAt: number;
 }
 
-const EXTENSIONS: Readonly<Record<CollateralItem['kind'], string>> = {
+const EXTENSIONS: Readonly<Record<AnyCollateralItem['kind'], string>> = {
   vcek: 'der',
   chain: 'pem',
   crl: 'crl',
+  rim: 'xml',
+  'superseded-rim': 'xml',
+  ocsp: 'der',
+  'issuer-chain': 'pem',
+  'nras-keys': 'json',
 };
 
 /** Bounds of a listing: a fleet of a hundred thousand machines at several levels of firmware each. */
@@ -32,7 +37,7 @@ export class DirectoryStore {
   }
 
   /** @throws RefusalError `file-not-readable`, `file-too-large` */
-  async find(item: CollateralItem): Promise<StoredCollateral | undefined> {
+  async find(item: AnyCollateralItem): Promise<StoredCollateral | undefined> {
     const path = this.pathOf(item);
     try {
       const bytes = await readFileBounded(path, MAX_COLLATERAL_BYTES[item.kind]);
@@ -45,7 +50,7 @@ export class DirectoryStore {
   }
 
   /** Writes an item whole or not at all. The caller has checked it. @throws RefusalError `file-not-written` */
-  async put(item: CollateralItem, bytes: Uint8Array): Promise<void> {
+  async put(item: AnyCollateralItem, bytes: Uint8Array): Promise<void> {
     const path = this.pathOf(item);
     await this.makeFolder(dirname(path));
     await writeFileDurably(path, bytes, 0o644);
@@ -61,7 +66,7 @@ export class DirectoryStore {
       .sort();
   }
 
-  private pathOf(item: CollateralItem): string {
+  private pathOf(item: AnyCollateralItem): string {
     return join(this.folder, `${collateralName(item)}.${EXTENSIONS[item.kind]}`);
   }
 

@@ -3,60 +3,84 @@
  * again whenever it is used. So a store can never hold more than a cache does: nothing in it is believed for being there.
  */
 
-import { readCertificateList } from '../../../attestation/core/certificate-list.ts';
+import { equalBytes } from '../../../attestation/core/bytes.ts';
 import { defineRefusals, isRefusal } from '../../../attestation/core/refusal.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import type { DirectoryStore, StoredCollateral } from './directory-store.ts';
-import type { CollateralItem, CollateralSource } from './source.ts';
+import type { AnyCollateralItem, CollateralItem, CollateralSource } from './source.ts';
 
 export const keptCollateralRefusals = defineRefusals('inauthentic', {
   'collateral-older': {
-    means: 'A revocation list is older than the one that is kept.',
-    hint: 'Somebody may be holding back revocations: find out why an old list is handed out.',
+    means: 'A piece of collateral is older than the one that is kept.',
+    hint: 'Somebody may be holding back revocations or newer values: find out why an old one is handed out.',
   },
 });
 
-/**
- * Whether an item is genuine and in force at a time. `chain` is what {@link CollateralItem} `chain` of the same line and
- * signer holds, undefined for a chain itself.
- *
- * @throws RefusalError when it is not
- */
-export type CollateralCheck = (
-  item: CollateralItem,
-  bytes: Uint8Array,
-  context: { readonly time: number; readonly chain: Uint8Array | undefined },
-) => Promise<void>;
+/** What a store has to know of one vendor's collateral. */
+export interface CollateralCheck<Item extends AnyCollateralItem = CollateralItem> {
+  /**
+   * Demands that an item is what was asked for, genuine and in force at a time.
+   *
+   * @param context.find other items, such as the chain by which this one is checked
+   * @throws RefusalError when it is not
+   */
+  verify(item: Item, bytes: Uint8Array, context: CheckContext<Item>): Promise<void>;
 
-export interface KeptCollateralOptions {
-  readonly store: DirectoryStore;
-  /** Where to ask for what is not kept; without it nothing is asked for. */
-  readonly upstream?: CollateralSource;
-  readonly check: CollateralCheck;
-  readonly clock?: Clock;
+  /** After how long an item is asked for again, though the one that is kept is in force; undefined for never. */
+  refreshSeconds(item: Item): number | undefined;
+
+  /** Demands that what is offered may take the place of what is kept. @throws RefusalError `collateral-older` */
+  demandNotOlder(item: Item, offered: Uint8Array, kept: Uint8Array): void;
+
+  /**
+   * What is stored besides an item that was checked: what it will be checked by again, and what it takes the place of.
+   *
+   * @param replaced undefined where nothing, or the same, was kept before
+   */
+  beside(item: Item, replaced: Uint8Array | undefined): readonly (readonly [Item, Uint8Array])[];
 }
 
-/** After this time a revocation list is asked for again, though the old one is in force. */
-const REVOCATION_LIST_SECONDS = 24 * 60 * 60;
+export interface CheckContext<Item extends AnyCollateralItem = CollateralItem> {
+  /** POSIX seconds. */
+  readonly time: number;
+  readonly find: (item: Item) => Promise<Uint8Array | undefined>;
+}
 
-export class KeptCollateral implements CollateralSource {
+export interface KeptCollateralOptions<Item extends AnyCollateralItem = CollateralItem> {
+  readonly store: DirectoryStore;
+  /** Where to ask for what is not kept; without it nothing is asked for. */
+  readonly upstream?: CollateralSource<Item>;
+  readonly check: CollateralCheck<Item>;
+  readonly clock?: Clock;
+  /** Is told of every item that is stored, and of what it replaced: nothing is replaced silently. */
+  readonly onKept?: (item: Item, keeping: Keeping) => void;
+}
+
+/** What became of the item that was kept before. */
+export type Keeping = 'new' | 'same' | 'replaced';
+
+export class KeptCollateral<
+  Item extends AnyCollateralItem = CollateralItem,
+> implements CollateralSource<Item> {
   private readonly store: DirectoryStore;
-  private readonly upstream: CollateralSource | undefined;
-  private readonly check: CollateralCheck;
+  private readonly upstream: CollateralSource<Item> | undefined;
+  private readonly check: CollateralCheck<Item>;
   private readonly clock: Clock;
+  private readonly onKept: (item: Item, keeping: Keeping) => void;
 
-  constructor({ store, upstream, check, clock = systemClock }: KeptCollateralOptions) {
+  constructor({ store, upstream, check, clock = systemClock, onKept }: KeptCollateralOptions<Item>) {
     this.store = store;
     this.upstream = upstream;
     this.check = check;
     this.clock = clock;
+    this.onKept = onKept ?? (() => undefined);
   }
 
   /**
    * @throws RefusalError of the source further away, where nothing that is in force is kept; and what the check of an
    *   item throws
    */
-  async find(item: CollateralItem): Promise<Uint8Array | undefined> {
+  async find(item: Item): Promise<Uint8Array | undefined> {
     const kept = await this.store.find(item);
     const failure = kept === undefined ? undefined : await this.failureOf(item, kept.bytes);
     const usable = failure === undefined ? kept : undefined;
@@ -71,15 +95,20 @@ export class KeptCollateral implements CollateralSource {
    *
    * @throws RefusalError what the check throws, `collateral-older`, `file-not-written`
    */
-  async keep(item: CollateralItem, bytes: Uint8Array): Promise<void> {
+  async keep(item: Item, bytes: Uint8Array): Promise<Keeping> {
     await this.verify(item, bytes);
     const kept = await this.store.find(item);
-    if (item.kind === 'crl' && kept !== undefined) refuseOlder(bytes, kept.bytes);
+    if (kept !== undefined) this.check.demandNotOlder(item, bytes, kept.bytes);
+    const keeping = keepingOf(bytes, kept?.bytes);
+    const replaced = keeping === 'replaced' ? kept?.bytes : undefined;
+    for (const [other, content] of this.check.beside(item, replaced)) await this.store.put(other, content);
     await this.store.put(item, bytes);
+    this.onKept(item, keeping);
+    return keeping;
   }
 
   /** @param isOptional whether there is something to fall back on when nobody answers */
-  private async fetch(item: CollateralItem, isOptional: boolean): Promise<Uint8Array | undefined> {
+  private async fetch(item: Item, isOptional: boolean): Promise<Uint8Array | undefined> {
     try {
       const bytes = await this.upstream?.find(item);
       if (bytes !== undefined) await this.keep(item, bytes);
@@ -90,12 +119,12 @@ export class KeptCollateral implements CollateralSource {
     }
   }
 
-  private async verify(item: CollateralItem, bytes: Uint8Array): Promise<void> {
-    const chain = item.kind === 'chain' ? undefined : await this.find(chainOf(item));
-    await this.check(item, bytes, { time: this.clock.posixSeconds(), chain });
+  private async verify(item: Item, bytes: Uint8Array): Promise<void> {
+    const time = this.clock.posixSeconds();
+    await this.check.verify(item, bytes, { time, find: (other) => this.find(other) });
   }
 
-  private async failureOf(item: CollateralItem, bytes: Uint8Array): Promise<Error | undefined> {
+  private async failureOf(item: Item, bytes: Uint8Array): Promise<Error | undefined> {
     try {
       await this.verify(item, bytes);
       return undefined;
@@ -105,34 +134,15 @@ export class KeptCollateral implements CollateralSource {
     }
   }
 
-  private isDue(item: CollateralItem, { storedAt }: StoredCollateral): boolean {
-    if (item.kind !== 'crl') return false;
+  private isDue(item: Item, { storedAt }: StoredCollateral): boolean {
+    const refreshSeconds = this.check.refreshSeconds(item);
+    if (refreshSeconds === undefined) return false;
     const age = this.clock.posixSeconds() - storedAt;
-    return age < 0 || age > REVOCATION_LIST_SECONDS;
+    return age < 0 || age > refreshSeconds;
   }
 }
 
-function chainOf(item: CollateralItem): CollateralItem {
-  return { kind: 'chain', line: item.line, signer: item.kind === 'vcek' ? 'vcek' : item.signer };
-}
-
-/** A list that was revoked from cannot come back: its number only rises. */
-function refuseOlder(bytes: Uint8Array, kept: Uint8Array): void {
-  const [offered, known] = [readCertificateList(bytes, 'crl').number, numberOf(kept)];
-  if (known === undefined || offered >= known) return;
-  throw keptCollateralRefusals.error('collateral-older', {
-    field: 'crl.cRLNumber',
-    expected: `at least ${known}`,
-    found: String(offered),
-  });
-}
-
-/** Undefined for a file that is no list any more: such a one may be replaced. */
-function numberOf(bytes: Uint8Array): number | undefined {
-  try {
-    return readCertificateList(bytes, 'crl').number;
-  } catch (error) {
-    if (isRefusal(error)) return undefined;
-    throw error;
-  }
+function keepingOf(bytes: Uint8Array, kept: Uint8Array | undefined): Keeping {
+  if (kept === undefined) return 'new';
+  return equalBytes(kept, bytes) ? 'same' : 'replaced';
 }

@@ -7,14 +7,14 @@ import { equalBytes } from '../../../attestation/core/bytes.ts';
 import { readCertificateList, verifyCertificateList } from '../../../attestation/core/certificate-list.ts';
 import { verifyCertificatePath, type TrustAnchor } from '../../../attestation/core/certificate-path.ts';
 import { NameAttribute, nameAttributes } from '../../../attestation/core/distinguished-name.ts';
-import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { defineRefusals, isRefusal } from '../../../attestation/core/refusal.ts';
 import { readCertificate, type Certificate } from '../../../attestation/core/x509.ts';
 import { chipIdOf } from '../../../attestation/sev-snp/identity.ts';
 import { readKeyCertificate } from '../../../attestation/sev-snp/key-certificate.ts';
 import { TCB_COMPONENTS, tcbText } from '../../../attestation/sev-snp/tcb.ts';
 import { splitCertificates } from './certificates.ts';
-import type { CollateralCheck } from './kept-collateral.ts';
-import { chipIdText, type CollateralItem, type VcekItem } from './source.ts';
+import { keptCollateralRefusals, type CollateralCheck } from './kept-collateral.ts';
+import { chipIdText, type CollateralItem, type RevocationListItem, type VcekItem } from './source.ts';
 
 export const collateralCheckRefusals = defineRefusals('inauthentic', {
   'collateral-other': {
@@ -32,18 +32,54 @@ interface Chain {
   readonly root: Certificate;
 }
 
+/** After this time a revocation list is asked for again, though the old one is in force. */
+const REVOCATION_LIST_SECONDS = 24 * 60 * 60;
+
 /** The check of a store whose operator accepts these roots. */
 export function sevSnpCollateralCheck(anchors: readonly TrustAnchor[]): CollateralCheck {
-  return async (item, bytes, { time, chain }) => {
-    if (item.kind === 'chain') {
-      await checkChain(readChain(bytes, item), item, { anchors, time });
-      return;
-    }
-    if (chain === undefined) throw chainMissing(item);
-    const above = readChain(chain, item);
-    if (item.kind === 'vcek') await checkVcek(item, bytes, above, { anchors, time });
-    else await verifyCertificateList(readCertificateList(bytes, 'crl'), above.root, time, 'crl');
+  return {
+    verify: async (item, bytes, { time, find }) => {
+      if (item.kind === 'chain') {
+        await checkChain(readChain(bytes, item), item, { anchors, time });
+        return;
+      }
+      const chain = await find(chainOf(item));
+      if (chain === undefined) throw chainMissing(item);
+      const above = readChain(chain, item);
+      if (item.kind === 'vcek') await checkVcek(item, bytes, above, { anchors, time });
+      else await verifyCertificateList(readCertificateList(bytes, 'crl'), above.root, time, 'crl');
+    },
+    refreshSeconds: ({ kind }) => (kind === 'crl' ? REVOCATION_LIST_SECONDS : undefined),
+    demandNotOlder: (item, offered, kept) => {
+      if (item.kind === 'crl') demandNotOlder(offered, kept);
+    },
+    beside: () => [],
   };
+}
+
+function chainOf(item: VcekItem | RevocationListItem): CollateralItem {
+  return { kind: 'chain', line: item.line, signer: item.kind === 'vcek' ? 'vcek' : item.signer };
+}
+
+/** A list that was revoked from cannot come back: its number only rises. */
+function demandNotOlder(offeredBytes: Uint8Array, keptBytes: Uint8Array): void {
+  const [offered, kept] = [readCertificateList(offeredBytes, 'crl').number, numberOf(keptBytes)];
+  if (kept === undefined || offered >= kept) return;
+  throw keptCollateralRefusals.error('collateral-older', {
+    field: 'crl.cRLNumber',
+    expected: `at least ${kept}`,
+    found: String(offered),
+  });
+}
+
+/** Undefined for a file that is no list any more: such a one may be replaced. */
+function numberOf(bytes: Uint8Array): number | undefined {
+  try {
+    return readCertificateList(bytes, 'crl').number;
+  } catch (error) {
+    if (isRefusal(error)) return undefined;
+    throw error;
+  }
 }
 
 interface Rules {

@@ -6,6 +6,7 @@
 import { toHex } from '../../../attestation/core/bytes.ts';
 import type { ProductLine } from '../../../attestation/sev-snp/product.ts';
 import { tcbEncodingOf, writeTcb, type Tcb } from '../../../attestation/sev-snp/tcb.ts';
+import { isNvidiaItem, nvidiaItemName, type NvidiaItem } from './nvidia-items.ts';
 
 /** The key of one chip at one level of its firmware. */
 export interface VcekItem {
@@ -33,17 +34,20 @@ export interface RevocationListItem {
   readonly signer: Signer;
 }
 
-/** One piece of collateral. A VLEK is not among them: only a cloud's operator can ask for it, so it comes with evidence. */
+/** One piece of collateral for SEV-SNP. A VLEK is not among them: only a cloud's operator can ask for it, so it comes with evidence. */
 export type CollateralItem = VcekItem | ChainItem | RevocationListItem;
 
-/** Where collateral comes from. */
-export interface CollateralSource {
+/** One piece of collateral of any vendor. */
+export type AnyCollateralItem = CollateralItem | NvidiaItem;
+
+/** Where collateral of one vendor comes from. */
+export interface CollateralSource<Item extends AnyCollateralItem = CollateralItem> {
   /**
    * The item in the form that its kind says, undefined when the source has none.
    *
    * @throws RefusalError when the source cannot say, or when what it has is not genuine
    */
-  find(item: CollateralItem): Promise<Uint8Array | undefined>;
+  find(item: Item): Promise<Uint8Array | undefined>;
 }
 
 const TURIN_CHIP_ID_BYTES = 8;
@@ -53,16 +57,22 @@ export function chipIdText({ line, chipId }: VcekItem): string {
   return toHex(line === 'Turin' ? chipId.subarray(0, TURIN_CHIP_ID_BYTES) : chipId);
 }
 
-/** A name that no other item has, of letters, digits, `-` and `/`. */
-export function collateralName(item: CollateralItem): string {
+/** A name that no other item has, of letters, digits, `.`, `_`, `-` and `/`. */
+export function collateralName(item: AnyCollateralItem): string {
+  if (isNvidiaItem(item)) return nvidiaItemName(item);
   const folder = `sev-snp/${item.line}`;
   if (item.kind !== 'vcek') return `${folder}/${item.signer}-${item.kind}`;
   return `${folder}/vcek/${chipIdText(item)}-${toHex(writeTcb(tcbEncodingOf(item.line), item.tcb))}`;
 }
 
-/** Bounds of each kind, several times the size of what AMD publishes. */
-export const MAX_COLLATERAL_BYTES: Readonly<Record<CollateralItem['kind'], number>> = {
+/** Bounds of each kind, several times the size of what AMD and NVIDIA publish. */
+export const MAX_COLLATERAL_BYTES: Readonly<Record<AnyCollateralItem['kind'], number>> = {
   vcek: 8 * 1024,
   chain: 32 * 1024,
   crl: 256 * 1024,
+  rim: 256 * 1024,
+  'superseded-rim': 256 * 1024,
+  ocsp: 16 * 1024,
+  'issuer-chain': 32 * 1024,
+  'nras-keys': 256 * 1024,
 };

@@ -256,7 +256,7 @@ describe('results', () => {
 });
 
 describe('the keys of the service', () => {
-  const withKeys = (...keys: Parameters<typeof keySet>): Promise<string> =>
+  const withKeys = (...keys: readonly Readonly<Record<string, unknown>>[]): Promise<string> =>
     codeOf(answerOf(), { keys: keySet(...keys) });
 
   it('NT-5: a key is named once, and vouched for', async () => {
