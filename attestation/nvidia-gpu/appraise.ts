@@ -225,7 +225,7 @@ function authenticateManifest(
   const revocation = { collateral, maxAgeSeconds, missing: 'refuse', hold: policy.manifests.hold } as const;
   const facts = { field: name, expected: 'a manifest signed by an accepted authority' };
   return checks.attempt(appraisalChecks, 'gpu-manifest-authentic', facts, () =>
-    authenticateRim(readRim(bytes), { anchors, time, memory, revocation }),
+    authenticateRim(readRim(bytes, memory), { anchors, time, memory, revocation }),
   );
 }
 
