@@ -43,6 +43,11 @@ export interface DeviceClaims {
   readonly identity: string;
   /** Whether the hardware is simulated: follows from the anchor that vouches for it, from nothing else (W9). */
   readonly simulated: boolean;
+  /**
+   * How it is known that the device is in this machine, where nothing that the device signs says it: by the word of the
+   * measured software that collected its evidence. Absent for a device that stands for the machine itself.
+   */
+  readonly attachment?: 'software-asserted';
 }
 
 export interface DeviceClass<Evidence extends object, Claims extends DeviceClaims> {

@@ -28,6 +28,8 @@ export type AgentStep =
   | { readonly step: 'remark'; readonly text: string }
   | { readonly step: 'enrolled'; readonly attestationKeyName: string }
   | { readonly step: 'granted'; readonly leaseSeconds: number; readonly logIndex: bigint }
+  /** What the server signed about this machine, after each grant (docs/spec/attestation-result.md). */
+  | { readonly step: 'attested'; readonly attestationResult: string }
   | { readonly step: 'unsealing'; readonly doneBytes: number; readonly totalBytes: number }
   | {
       readonly step: 'unsealed';
@@ -164,6 +166,7 @@ async function attestAndRelease(options: AgentOptions, renews: string | null): P
     const leaseSeconds = released.lease.endsAt - released.lease.startsAt;
     if (renews === null) onStep({ step: 'granted', leaseSeconds, logIndex: released.logIndex });
     else onStep({ step: 'renewed', leaseSeconds });
+    onStep({ step: 'attested', attestationResult: released.attestationResult });
     return released;
   } finally {
     await machine.close();

@@ -7,12 +7,13 @@ import { createHash } from 'node:crypto';
 
 import { z } from 'zod';
 
-import { fromBase64 } from '../../attestation/core/bytes.ts';
+import { fromBase64, toHex } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
-import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { defineRefusals, RefusalError } from '../../attestation/core/refusal.ts';
 import { decodeEntry, type DecisionEntry, type Lease } from '../governance/entries.ts';
 import type { LogTrust } from '../log/checkpoint.ts';
 import { verifyTlogProof } from '../log/tlog-proof.ts';
+import { verifyAttestationResult } from '../platform/attestation-result.ts';
 import { openModelKey, type AgentKeyPair } from '../platform/grant-wrap.ts';
 import { readShape } from '../platform/shape.ts';
 
@@ -33,6 +34,7 @@ const grantSchema = z.strictObject({
   proof: z.string(),
   encapsulatedKey: z.string(),
   wrappedKey: z.string(),
+  attestationResult: z.string(),
 });
 
 /** What the agent asked for. Every member is its own knowledge, none comes from the answer. */
@@ -60,6 +62,8 @@ export interface OpenedGrant {
   readonly decision: DecisionEntry;
   /** Place of the decision in the log. */
   readonly logIndex: bigint;
+  /** What the server signed about this machine, for others to read (AR-10). */
+  readonly attestationResult: string;
 }
 
 function sha256Hex(bytes: Uint8Array): string {
@@ -70,7 +74,7 @@ function sha256Hex(bytes: Uint8Array): string {
  * Proves a grant against the log and the request, then opens the model key (RP-25, RP-26, RP-28).
  *
  * @param answer from the network
- * @throws RefusalError `grant-*`, `log-*`, `shape-mismatch`, `base64-malformed`, `json-*`
+ * @throws RefusalError `grant-*`, `log-*`, `ear-*`, `token-malformed`, `shape-*`, `base64-malformed`, `json-*`
  */
 export async function openGrant(answer: JsonValue, expected: GrantExpectations): Promise<OpenedGrant> {
   const grant = readShape(grantSchema, answer, 'grant');
@@ -78,6 +82,7 @@ export async function openGrant(answer: JsonValue, expected: GrantExpectations):
   const inclusion = await verifyTlogProof(entry, grant.proof, expected.log);
   const decision = readGrantedDecision(entry);
   checkDecisionIsOurs(decision, expected);
+  await checkResult(grant.attestationResult, decision, toHex(inclusion.leafHash), expected);
   const modelKey = await openModelKey(
     {
       origin: expected.log.origin,
@@ -93,7 +98,8 @@ export async function openGrant(answer: JsonValue, expected: GrantExpectations):
       wrappedKey: fromBase64(grant.wrappedKey, 'grant.wrappedKey'),
     },
   );
-  return { modelKey, lease: decision.lease, decision, logIndex: inclusion.index };
+  const { attestationResult } = grant;
+  return { modelKey, lease: decision.lease, decision, logIndex: inclusion.index, attestationResult };
 }
 
 type GrantedDecision = DecisionEntry & { readonly lease: Lease };
@@ -116,6 +122,27 @@ function readGrantedDecision(bytes: Uint8Array): GrantedDecision {
     });
   }
   return { ...entry, lease };
+}
+
+/** AR-10: nothing rests on the result here, but nobody shall be handed one that is of something else. */
+async function checkResult(
+  token: string,
+  decision: DecisionEntry,
+  leafHash: string,
+  { log, nonce }: GrantExpectations,
+): Promise<void> {
+  const key = log.keys.find(({ algorithm }) => algorithm === 'ed25519');
+  const verdict = await verifyAttestationResult(token, {
+    publicKey: key?.publicKey ?? new Uint8Array(),
+    logOrigin: log.origin,
+    time: decision.at,
+    nonce: toHex(nonce),
+  });
+  if (verdict.outcome === 'refused') throw new RefusalError(verdict.family, verdict.refusals[0]);
+  const found = verdict.claims.decision.leafHash;
+  if (found === leafHash) return;
+  const facts = { field: 'grant.attestationResult.decision.leafHash', expected: leafHash, found };
+  throw grantCheckRefusals.error('grant-mismatch', facts);
 }
 
 type KnownMember = {

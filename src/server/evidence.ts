@@ -4,6 +4,7 @@ import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { CertificateMemory } from '../../attestation/core/certificate-memory.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import type { AnyDeviceClass, DeviceClaims } from '../../attestation/core/device-class.ts';
+import { deviceResult, type DeviceResult } from '../../attestation/core/ear/result.ts';
 import {
   deviceKey,
   parseEvidenceValue,
@@ -59,6 +60,8 @@ export interface JudgedEvidence {
   readonly summary: EvidenceSummary;
   /** The proven devices in one text: who may renew a lease (RP-30). Empty when the evidence was refused. */
   readonly machine: string;
+  /** What an attestation result says of each proven device (AR-4). Empty when the evidence was refused. */
+  readonly results: readonly DeviceResult[];
   /** The records of the proven devices, brought up to date. */
   readonly machines: readonly MachineRecord[];
   /** What the verification used besides the evidence and what the log says, by name (RP-35). */
@@ -95,6 +98,7 @@ export async function judgeEvidence(
     return {
       summary: { outcome: 'accepted', devices: verdict.devices.map(loggedClaims) },
       machine: machineOf(verdict.devices),
+      results: resultsOf(claimed, verdict.devices),
       machines: machinesSeen(verdict.devices, records),
       collateral,
     };
@@ -109,7 +113,7 @@ export function refused(
   refusals: readonly Refusal[],
   collateral: JudgedEvidence['collateral'] = new Map(),
 ): JudgedEvidence {
-  return { summary: { outcome: 'refused', refusals }, machine: '', machines: [], collateral };
+  return { summary: { outcome: 'refused', refusals }, machine: '', results: [], machines: [], collateral };
 }
 
 /** A class is configured when the release policy speaks of it; of any other nothing is accepted (W1). */
@@ -188,6 +192,17 @@ function machinesSeen(
   return devices.filter(isTpmClaims).flatMap((claims) => {
     const machine = records.get(deviceKey(claims.class, claims.identity));
     return machine === undefined ? [] : [withQuote(machine, claims)];
+  });
+}
+
+/** The claims stand in the order of the bundle. */
+function resultsOf(
+  claimed: readonly ClaimedDevice[],
+  devices: readonly Trusted<DeviceClaims>[],
+): readonly DeviceResult[] {
+  return claimed.flatMap(({ deviceClass }, i) => {
+    const claims = devices[i];
+    return claims === undefined ? [] : [deviceResult(deviceClass, claims)];
   });
 }
 

@@ -136,6 +136,8 @@ export const grantSchema = z.strictObject({
   proof: z.string(),
   encapsulatedKey: base64,
   wrappedKey: base64,
+  /** A token in compact form (attestation-result.md). */
+  attestationResult: z.string().max(MESSAGE_LIMITS.release),
 });
 
 /** A DSSE envelope on the wire; the body of every signed request. */

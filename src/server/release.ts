@@ -8,14 +8,18 @@ import { createHash } from 'node:crypto';
 import { computeBinding } from '../../attestation/core/binding.ts';
 import { fromBase64, fromHex, toBase64 } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import type { DeviceResult } from '../../attestation/core/ear/result.ts';
 import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import type { DecisionEntry, Lease } from '../governance/entries.ts';
 import { referenceValuesDigestOf, releasePolicyDigestOf, type GovernanceState } from '../governance/state.ts';
+import type { Keyring } from '../keys/keyring.ts';
 import type { ModelKeyStore } from '../keys/model-key-store.ts';
 import { checkAgentPublicKey, wrapModelKey } from '../platform/grant-wrap.ts';
 import { decide, type Decision } from '../policy/decide.ts';
 import type { ReleasePolicyEngine } from '../policy/release-policy.ts';
 import { consumeChallenge, randomHandle } from './challenge.ts';
+import { signAttestationResult } from '../platform/attestation-result.ts';
+import { resultOf } from './attestation-result.ts';
 import { judgeEvidence, refused, type JudgedEvidence, type VerifierSetup } from './evidence.ts';
 import type { GovernanceLog, RecordedEntry } from './governance-log.ts';
 import { MESSAGE_LIMITS, RELEASE_REQUEST_TYPE, releaseRequestSchema } from './messages.ts';
@@ -30,6 +34,8 @@ export interface ReleaseContext {
   readonly verifier: VerifierSetup;
   readonly engine: ReleasePolicyEngine;
   readonly modelKeys: ModelKeyStore;
+  /** Signs attestation results with the key of the log (AR-9). */
+  readonly keyring: Pick<Keyring, 'logSigner'>;
   /** Names this program in the decisions that it makes. */
   readonly serverBuild: string;
 }
@@ -71,7 +77,8 @@ export async function release(context: ReleaseContext, body: Uint8Array): Promis
     return decisionEntry(context, state, prepared, judged, decision, at);
   });
   if (decision?.outcome === 'granted') {
-    return { outcome: 'granted', grant: await makeGrant(context, prepared, decision.lease, recorded) };
+    const grant = await makeGrant(context, prepared, judged.results, decision.lease, recorded);
+    return { outcome: 'granted', grant };
   }
   return { outcome: 'refused', refusals: decision?.refusals ?? [] };
 }
@@ -260,11 +267,15 @@ function sha256Hex(bytes: Uint8Array): string {
 
 /** Called with a decision that is durable in the log, and with no other (RP-22). */
 async function makeGrant(
-  { governance, modelKeys }: ReleaseContext,
-  { request, agentKey, binding }: PreparedRequest,
+  context: ReleaseContext,
+  prepared: PreparedRequest,
+  devices: readonly DeviceResult[],
   lease: Lease,
-  { entry, proof, leafHash }: RecordedEntry,
+  recorded: RecordedEntry,
 ): Promise<Grant> {
+  const { governance, modelKeys, keyring } = context;
+  const { request, agentKey, binding, challenge } = prepared;
+  const { entry, proof, leafHash } = recorded;
   const { manifestDigest, inferencePolicyDigest } = request.message;
   const { origin } = governance.state;
   const grantContext = { origin, manifestDigest, inferencePolicyDigest, lease, leafHash, binding };
@@ -277,5 +288,9 @@ async function makeGrant(
     proof,
     encapsulatedKey: toBase64(wrapped.encapsulatedKey),
     wrappedKey: toBase64(wrapped.wrappedKey),
+    attestationResult: await signAttestationResult(
+      resultOf({ recorded, nonce: challenge.nonce, devices }, governance.state),
+      keyring.logSigner,
+    ),
   };
 }

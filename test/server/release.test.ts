@@ -11,6 +11,8 @@ import {
 import { openGrant } from '../../src/agent/grant.ts';
 import { GovernanceLog } from '../../src/server/governance-log.ts';
 import { encodeEntry, type DecisionEntry } from '../../src/governance/entries.ts';
+import { parseVerifierKey } from '../../src/log/verifier-key.ts';
+import { verifyAttestationResult } from '../../src/platform/attestation-result.ts';
 import { encodeEnvelope, signEnvelope } from '../../src/platform/dsse.ts';
 import { digestOf, examplePredicates, signerOf, signers } from '../support/governance.ts';
 import { makeEnrollableTpm } from '../support/enrolled-tpm.ts';
@@ -34,6 +36,16 @@ const ask = (server: TestServer, changes: Partial<KeyReleaseOptions> = {}, subje
     requestRelease(server.agent(changes), { ...SUBJECT, ...subject }, [server.tpm.attester]),
   );
 
+async function preparedRelease(server: TestServer) {
+  const prepared = await prepareRelease(server.agent(), SUBJECT, [server.tpm.attester]);
+  return { ...prepared, nonce: Buffer.from(prepared.expectations.nonce).toString('hex') };
+}
+
+/** RFC 6962, section 2.1. */
+function leafHashOf(entry: Uint8Array): string {
+  return createHash('sha256').update(Uint8Array.of(0)).update(entry).digest('hex');
+}
+
 async function lastDecision(server: TestServer): Promise<DecisionEntry> {
   const entry = await server.lastEntry();
   if (entry.type !== 'decision') throw new Error(`the last entry is a ${entry.type}`);
@@ -49,6 +61,35 @@ describe('a release', () => {
     expect(await server.lastEntry()).toEqual(released.decision);
     expect(released.decision).toMatchObject({ outcome: 'granted', phase: 'research', refusals: [] });
     expect(released.decision.claims).toMatchObject([{ class: 'tpm', simulated: true }]);
+  });
+
+  it('RP-23, AR-5, AR-7: the grant comes with a result that names its entry', async () => {
+    const server = await enrolledServer();
+    const { nonce, ...prepared } = await preparedRelease(server);
+    const answer = await server.client.post('/v1/releases', prepared.envelope);
+    const { attestationResult, decision, logIndex } = await openGrant(answer, prepared.expectations);
+    const { publicKey } = parseVerifierKey(server.agent().profile.logKey, 'logKey');
+    const time = decision.at;
+    const logOrigin = server.agent().profile.origin;
+    const verdict = await verifyAttestationResult(attestationResult, { publicKey, logOrigin, time, nonce });
+    if (verdict.outcome === 'refused') throw new Error(verdict.refusals[0].code);
+    const [device] = decision.claims;
+    expect(verdict.claims).toMatchObject({
+      issuedAt: decision.at,
+      expiresAt: decision.lease?.endsAt,
+      status: 'contraindicated',
+      devices: [
+        { class: 'tpm', simulated: true, identity: (device?.claims as { identity: string }).identity },
+      ],
+      decision: {
+        mode: 'evaluation',
+        evidenceDigest: decision.evidenceDigest,
+        releasePolicyDigest: decision.releasePolicyDigest,
+        referenceValuesDigest: decision.referenceValuesDigest,
+        logIndex: Number(logIndex),
+        leafHash: leafHashOf(encodeEntry(decision)),
+      },
+    });
   });
 
   it('RP-34: keeps the request under the digest that the decision names', async () => {

@@ -74,7 +74,9 @@ export async function collect(
     devices: names.map((name) => ({ class: name }) as DeviceRequest),
     deviceSets: [names.map((name) => ({ class: name, count: countOf(name) }))],
   };
-  const bundle = (await collectEvidence(asked, machine, binding)) as { devices: readonly DeviceEvidence[] };
+  const bundle = (await collectEvidence(asked, machine, binding)) as unknown as {
+    devices: readonly DeviceEvidence[];
+  };
   return bundle.devices;
 }
 

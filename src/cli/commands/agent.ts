@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 
 import { InvalidArgumentError, Option, type Command } from 'commander';
 
-import { toHex } from '../../../attestation/core/bytes.ts';
+import { toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
+import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
 import { leaseOver, startAgent, type AgentOptions, type AgentStep } from '../../agent/agent.ts';
 import { ATTESTED_CLASSES, machineName, openMachine, type AttestedClass } from '../../agent/machine.ts';
 import type { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
+import { writeFileDurably } from '../../platform/files.ts';
 import { createLogger } from '../../platform/logging.ts';
 import {
   identifierArgument,
@@ -77,6 +79,7 @@ interface RunOptions extends MachineOptions {
   readonly context: number;
   readonly threads?: number;
   readonly gpu?: true;
+  readonly attestationResult?: string;
 }
 
 /** Prints what the owner needs to put this machine into an accreditation. */
@@ -106,7 +109,10 @@ function machineOf({ device, tpm, attestationKey, sevSnp }: MachineOptions): Age
   };
 }
 
-function describeStep(step: Exclude<AgentStep, { readonly step: 'unsealing' }>): string {
+/** What the steps say to people; the others are for programs. */
+type ToldStep = Exclude<AgentStep, { readonly step: 'unsealing' | 'attested' }>;
+
+function describeStep(step: ToldStep): string {
   switch (step.step) {
     case 'remark':
       return step.text;
@@ -130,6 +136,13 @@ function describeStep(step: Exclude<AgentStep, { readonly step: 'unsealing' }>):
   }
 }
 
+/** A result that cannot be written keeps no model from running: it is for others to read. */
+function keepResult(path: string, { attestationResult }: { readonly attestationResult: string }): void {
+  writeFileDurably(path, toUtf8(`${attestationResult}\n`), 0o644).catch((error: unknown) => {
+    remark(`the attestation result was not written: ${isRefusal(error) ? error.message : String(error)}`);
+  });
+}
+
 async function run(location: string, options: RunOptions): Promise<void> {
   const bundle = await openBundleOf(location, options.profile, options);
   const policy = await readInferencePolicyFile(options.policy);
@@ -143,6 +156,10 @@ async function run(location: string, options: RunOptions): Promise<void> {
   const onStep = (step: AgentStep): void => {
     if (step.step === 'unsealing') {
       progress.update(step);
+      return;
+    }
+    if (step.step === 'attested') {
+      if (options.attestationResult !== undefined) keepResult(options.attestationResult, step);
       return;
     }
     progress.finish();
@@ -219,5 +236,6 @@ export function registerAgent(program: Command): void {
     .option('--context <tokens>', 'context of each request', parsePositiveInteger, 2048)
     .option('--threads <number>', 'threads of the engine', parsePositiveInteger)
     .option('--gpu', 'let the engine use the GPUs it finds')
+    .option('--attestation-result <file>', 'keep here what the server last signed about this machine')
     .action(run);
 }

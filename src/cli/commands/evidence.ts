@@ -7,6 +7,7 @@ import { evidenceFacts } from '../evidence-facts.ts';
 import { showFacts, showJudgement } from '../evidence-output.ts';
 import { judgeEvidence, type EvidenceOptions, type VerifyOptions } from '../evidence-questions.ts';
 import { registerEventLog } from './event-log.ts';
+import { registerEvidenceResult } from './evidence-result.ts';
 
 /** Hex of so many bytes. */
 function bytesArgument(minBytes: number, maxBytes: number): (text: string) => Uint8Array {
@@ -61,6 +62,7 @@ export function registerEvidence(program: Command): void {
     });
 
   registerEventLog(evidence);
+  registerEvidenceResult(evidence);
 
   withEvidence(evidence.command('verify'))
     .description('judge evidence: each check, what it expected and found, and what it is there for')
