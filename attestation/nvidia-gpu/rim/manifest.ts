@@ -58,7 +58,7 @@ const MAX_RESOURCES = 256;
 const MAX_ALTERNATIVES = 16;
 const LAST_MEASUREMENT = 63;
 const FIRST_OPAQUE_INDEX = 0x1000;
-const LAST_OPAQUE_INDEX = 0x1fff;
+const LAST_OPAQUE_INDEX = 0x10fff;
 const LAST_SECURITY_VERSION = 0xffff;
 
 /** Printable ASCII, as all values of genuine manifests are. */
@@ -158,7 +158,7 @@ function readResource(values: ResourceValues, index: number, path: string): Reso
     return { index, ...common, alternatives: readAlternatives(values, path) };
   }
   if (index < FIRST_OPAQUE_INDEX || index > LAST_OPAQUE_INDEX) {
-    throw refuse('rim-resource', path, 'an index of 0 to 63 or 4096 to 8191', String(index));
+    throw refuse('rim-resource', path, 'an index of 0 to 63 or 4096 to 69631', String(index));
   }
   return { opaqueType: index - FIRST_OPAQUE_INDEX, ...common, minimum: readMinimum(values, path) };
 }
