@@ -2,12 +2,9 @@
 
 import { sha256 } from '@noble/hashes/sha2.js';
 
-import { toHex } from '../../attestation/core/bytes.ts';
-import { NameAttribute, nameAttributes } from '../../attestation/core/distinguished-name.ts';
 import { parseEvidence } from '../../attestation/core/evidence.ts';
 import { decode } from '../../attestation/core/layout.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
-import { readCertificate } from '../../attestation/core/x509.ts';
 import { readHclReport } from '../../attestation/sev-snp/azure/layout.ts';
 import { readRuntimeClaims } from '../../attestation/sev-snp/azure/runtime-claims.ts';
 import type { SevSnpCertificates, SevSnpEvidence } from '../../attestation/sev-snp/evidence.ts';
@@ -17,7 +14,9 @@ import { cpuidText, productLineOf, type ProductLine } from '../../attestation/se
 import { readTcb, tcbEncodingOf } from '../../attestation/sev-snp/tcb.ts';
 import { attest } from '../../attestation/tpm/layout.ts';
 import { DEVICE_CLASSES } from '../server/device-classes.ts';
+import { certificateSummary } from './evidence-certificate.ts';
 import { readInput } from './evidence-files.ts';
+import { nvidiaFacts } from './evidence-nvidia-facts.ts';
 import {
   evidenceOf,
   readCertificates,
@@ -30,6 +29,8 @@ import {
 export async function evidenceFacts(options: EvidenceOptions): Promise<object> {
   refuseSecondStandardInput(options);
   const { kind, path } = evidenceOf(options);
+  if (kind === 'nvidiaGpu') return await nvidiaFacts(path, 'gpu', options);
+  if (kind === 'nvswitch') return await nvidiaFacts(path, 'switch', options);
   const bytes = await readInput(path);
   if (kind === 'bundle') return bundleFacts(bytes);
   const certificates = await readCertificates(options);
@@ -94,27 +95,10 @@ function certificateFacts(certificates: SevSnpCertificates): object {
 }
 
 function oneCertificate(name: string, der: Uint8Array): object {
-  const certificate = readCertificate(der, name);
-  const { subject, issuer, serialNumber, notBefore, notAfter, subjectPublicKeyInfo } = certificate;
   const isKey = name === 'vcek' || name === 'vlek';
-  const { certificate: _, ...key } = isKey ? readKeyCertificate(der, name) : { certificate };
-  return {
-    subject: commonName(subject),
-    issuer: commonName(issuer),
-    serialNumber,
-    notBefore: timeText(notBefore),
-    notAfter: timeText(notAfter),
-    publicKeyDigest: toHex(sha256(subjectPublicKeyInfo)),
-    ...key,
-  };
-}
-
-function commonName(name: Uint8Array): string {
-  return nameAttributes(name, 'name').get(NameAttribute.commonName) ?? 'none';
-}
-
-function timeText(posixSeconds: number): string {
-  return new Date(posixSeconds * 1000).toISOString();
+  if (!isKey) return certificateSummary(der, name);
+  const { certificate: _, ...key } = readKeyCertificate(der, name);
+  return { ...certificateSummary(der, name), ...key };
 }
 
 async function quoteFacts(options: EvidenceOptions): Promise<object> {

@@ -27,6 +27,7 @@ import {
   readSimulatedRoots,
   STANDARD_INPUT,
 } from './evidence-files.ts';
+import { judgeNvidia } from './evidence-nvidia.ts';
 import type { Judgement } from './evidence-output.ts';
 import { usageRefusals } from './failure.ts';
 import { remark } from './options.ts';
@@ -35,6 +36,8 @@ import { remark } from './options.ts';
 export interface EvidenceOptions {
   readonly sevSnp?: string;
   readonly azureHcl?: string;
+  readonly nvidiaGpu?: string;
+  readonly nvswitch?: string;
   readonly bundle?: string;
   readonly quote?: string;
   readonly quoteSignature?: string;
@@ -49,22 +52,28 @@ export interface EvidenceOptions {
 export interface VerifyOptions extends EvidenceOptions {
   readonly inputs?: string;
   readonly policy?: string;
+  readonly nvswitchPolicy?: string;
   readonly reference: readonly string[];
   readonly reportData?: Uint8Array;
   readonly nonce?: Uint8Array;
   readonly crl: readonly string[];
   readonly collateral?: string;
   readonly fetch?: true;
+  readonly rim?: readonly string[];
+  readonly ocsp?: readonly string[];
   readonly simulatedRoot: readonly string[];
+  readonly simulatedManifestRoot?: readonly string[];
   /** POSIX seconds. */
   readonly at: number;
 }
 
-export type EvidenceKind = 'sevSnp' | 'azureHcl' | 'bundle';
+export type EvidenceKind = 'sevSnp' | 'azureHcl' | 'nvidiaGpu' | 'nvswitch' | 'bundle';
 
 const KINDS: Readonly<Record<EvidenceKind, string>> = {
   sevSnp: '--sev-snp',
   azureHcl: '--azure-hcl',
+  nvidiaGpu: '--nvidia-gpu',
+  nvswitch: '--nvswitch',
   bundle: '--bundle',
 };
 
@@ -107,15 +116,22 @@ export async function judgeEvidence(options: VerifyOptions): Promise<Judgement> 
   refuseSecondStandardInput(options);
   const { kind, path } = evidenceOf(options);
   checkOptions(kind, options);
-  const judges = { sevSnp: judgeReport, azureHcl: judgeMachine, bundle: judgeDevices };
   try {
-    return await judges[kind](path, options);
+    return await JUDGES[kind](path, options);
   } catch (error) {
     if (!isRefusal(error) || !['malformed', 'inauthentic', 'unacceptable'].includes(error.family))
       throw error;
     return { outcome: 'refused', family: error.family, refusals: [error.refusal], checks: [] };
   }
 }
+
+const JUDGES: Readonly<Record<EvidenceKind, (path: string, options: VerifyOptions) => Promise<Judgement>>> = {
+  sevSnp: judgeReport,
+  azureHcl: judgeMachine,
+  nvidiaGpu: (path, options) => judgeNvidia(path, 'gpu', options),
+  nvswitch: (path, options) => judgeNvidia(path, 'switch', options),
+  bundle: judgeDevices,
+};
 
 async function judgeReport(path: string, options: VerifyOptions): Promise<Judgement> {
   const documents = await readDocuments(options);
@@ -144,13 +160,20 @@ interface OptionRules {
 }
 
 const QUOTE_OPTIONS = ['quote', 'quoteSignature', 'pcrs'] as const;
+const NVIDIA_OPTIONS = ['nvswitchPolicy', 'rim', 'ocsp', 'simulatedManifestRoot'] as const;
+const AMD_OPTIONS = ['certificateTable', 'cert', 'crl', 'collateral', 'fetch'] as const;
 
 const OPTION_RULES: Readonly<Record<EvidenceKind, OptionRules>> = {
-  sevSnp: { needed: ['policy'], foreign: [...QUOTE_OPTIONS, 'nonce', 'inputs'] },
-  azureHcl: { needed: [...QUOTE_OPTIONS, 'policy'], foreign: ['reportData', 'inputs'] },
+  sevSnp: { needed: ['policy'], foreign: [...QUOTE_OPTIONS, ...NVIDIA_OPTIONS, 'nonce', 'inputs'] },
+  azureHcl: { needed: [...QUOTE_OPTIONS, 'policy'], foreign: [...NVIDIA_OPTIONS, 'reportData', 'inputs'] },
+  nvidiaGpu: { needed: ['policy'], foreign: [...QUOTE_OPTIONS, ...AMD_OPTIONS, 'reportData', 'inputs'] },
+  nvswitch: {
+    needed: ['policy'],
+    foreign: [...QUOTE_OPTIONS, ...AMD_OPTIONS, 'nvswitchPolicy', 'reportData', 'inputs'],
+  },
   bundle: {
     needed: ['inputs'],
-    foreign: [...QUOTE_OPTIONS, 'policy', 'reportData', 'nonce', 'certificateTable', 'collateral', 'fetch'],
+    foreign: [...QUOTE_OPTIONS, ...NVIDIA_OPTIONS, ...AMD_OPTIONS, 'policy', 'reportData', 'nonce'],
   },
 };
 
@@ -159,12 +182,17 @@ function checkOptions(kind: EvidenceKind, options: VerifyOptions): void {
   const { needed, foreign } = OPTION_RULES[kind];
   const missing = needed.find((name) => options[name] === undefined);
   if (missing !== undefined) throw invalid(missing, `this option with ${KINDS[kind]}`, 'none');
-  const other = foreign.find((name) => options[name] !== undefined);
+  const other = foreign.find((name) => isGiven(options[name]));
   if (other !== undefined)
     throw invalid(other, `options of ${KINDS[kind]}`, 'one of another kind of evidence');
   if (options.fetch !== undefined && options.collateral === undefined) {
     throw invalid('fetch', '--collateral with the folder to keep it in', 'none');
   }
+}
+
+/** Options that may be given several times are a list, which is empty where they are not. */
+function isGiven(value: VerifyOptions[keyof VerifyOptions]): boolean {
+  return Array.isArray(value) ? value.length > 0 : value !== undefined;
 }
 
 async function readDocuments({ policy, reference }: VerifyOptions): Promise<{

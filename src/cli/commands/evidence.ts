@@ -39,6 +39,8 @@ function withEvidence(command: Command): Command {
   return command
     .option('--sev-snp <file>', 'a report of SEV-SNP, 1184 bytes')
     .option('--azure-hcl <file>', 'an HCL report of Azure; goes with a quote')
+    .option('--nvidia-gpu <file>', 'a report of a GPU, or what NVIDIA’s tools wrote of one or several')
+    .option('--nvswitch <file>', 'a report of an NVSwitch')
     .option('--bundle <file>', 'an evidence bundle of any device classes')
     .option('--quote <file>', 'TPMS_ATTEST of the quote')
     .option('--quote-signature <file>', 'its signature: bare RSA, or TPMT_SIGNATURE')
@@ -73,16 +75,22 @@ export function registerEvidence(program: Command): void {
       'what the report was made for; without it freshness is not judged',
       bytesArgument(64, 64),
     )
-    .option('--nonce <hex>', 'what the quote of --azure-hcl was made for', bytesArgument(1, 64))
+    .option('--nonce <hex>', 'what the quote or the report of a GPU was made for', bytesArgument(1, 64))
     .option('--inputs <file>', 'with --bundle: everything that its verdict depends on')
     .addOption(repeated('--crl <file>', 'revocation list in DER'))
+    .addOption(repeated('--rim <file>', 'manifest of the firmware of a GPU or switch'))
+    .addOption(repeated('--ocsp <file>', 'OCSP answer about a certificate of a device or manifest, in DER'))
+    .option('--nvswitch-policy <file>', 'appraisal policy for the switches beside GPUs')
     .option(
       '--collateral <dir>',
       'folder of certificates and revocation lists, as `collateral fetch` fills it',
     )
     .option('--fetch', 'ask AMD for what the folder lacks')
     .addOption(
-      repeated('--simulated-root <file>', 'accept this root of simulated hardware in place of AMD’s'),
+      repeated('--simulated-root <file>', 'accept this root of simulated hardware in place of the maker’s'),
+    )
+    .addOption(
+      repeated('--simulated-manifest-root <file>', 'accept this root of manifests for simulated GPUs'),
     )
     .addOption(
       new Option('--at <time>', 'time of the verification')
