@@ -9,12 +9,17 @@ export interface NvidiaSet {
   readonly manifest: NvidiaManifest;
 }
 
-export interface NvidiaCase<Kind extends VectorKind = VectorKind> {
+export interface NvidiaCase {
   readonly set: NvidiaSet;
-  readonly vector: VectorOf<Kind>;
+  readonly vector: NvidiaVector;
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Values of the vector's context, some of them changed by a mutation. */
   readonly context: Readonly<Record<string, unknown>>;
+}
+
+/** A case whose kind is known. */
+export interface CaseOf<Kind extends VectorKind> extends NvidiaCase {
+  readonly vector: VectorOf<Kind>;
 }
 
 /** @throws Error when a file is missing or is not what the manifest says it is */
