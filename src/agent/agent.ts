@@ -21,6 +21,8 @@ import { startEngine } from './engine/process-engine.ts';
 import { enrol, requestRelease, type KeyReleaseOptions, type ReleasedKey } from './key-release.ts';
 import { LeaseKeeper, leaseRefusals, type HeldLease } from './lease.ts';
 import { openMachine, type MachineOptions, type OpenMachine } from './machine.ts';
+import { verifyGpus, type GpuJudgement } from './nvidia-gpu/agent-gpus.ts';
+import type { ReadyGpus } from './nvidia-gpu/ready-gpus.ts';
 import { chooseModelFile, openWeights, type Weights } from './weights.ts';
 
 /** What happens, for whoever watches. Nothing in it is secret. */
@@ -46,6 +48,8 @@ export interface AgentOptions {
   readonly bundle: SealedBundle;
   readonly policy: InferencePolicy;
   readonly machine: MachineOptions;
+  /** By what GPUs are judged before they work; needed where the machine's GPUs are used. */
+  readonly gpus?: GpuJudgement;
   readonly modelFile?: string;
   readonly engine: { readonly contextTokens: number; readonly threads?: number; readonly gpu?: boolean };
   readonly listen: { readonly host: string; readonly port: number };
@@ -60,6 +64,12 @@ const ENGINE_START_MILLISECONDS = 10 * 60 * 1000;
 const ENGINE_SLOTS = 4;
 const ENGINE_QUEUE_LIMIT = 64;
 
+/** What the exchanges of one agent have in common. */
+interface Exchange extends AgentOptions {
+  /** The GPUs that this agent has verified; undefined where it uses none. */
+  readonly readyGpus: ReadyGpus | undefined;
+}
+
 export interface RunningAgent {
   /** Where the model answers, for example `http://127.0.0.1:8080`. */
   readonly address: string;
@@ -71,21 +81,25 @@ export interface RunningAgent {
 /**
  * Brings a model up. When this throws, nothing is left: no process, no plaintext, no open TPM.
  *
- * @throws RefusalError of every step: `sealed-*`, `tpm-*`, `server-*`, what the server refuses, `grant-*`, `log-*`,
- *   `memory-*`, `engine-*`, `api-address`
+ * @throws RefusalError of every step: `sealed-*`, `tpm-*`, `nvml-*`, `server-*`, what the server refuses, `grant-*`,
+ *   `log-*`, `memory-*`, `engine-*`, `api-address`
  */
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   hardenProcess();
   requireNothingToSwapTo();
   await using undo = new AsyncDisposableStack();
   const modelFile = chooseModelFile(options.bundle, options.modelFile);
-  const released = await attestAndRelease(options, null);
+  const readyGpus = await verifyGpus(options, undo, (text) => {
+    options.onStep({ step: 'remark', text });
+  });
+  const exchange = { ...options, readyGpus };
+  const released = await attestAndRelease(exchange, null);
   const modelKey = KeyMemory.take(released.modelKey);
   undo.defer(() => {
     modelKey.close();
   });
   // Kept from here on: a lease can end while the model is still being loaded (W7).
-  const lease = new ServedLease(options, released);
+  const lease = new ServedLease(exchange, released);
   undo.defer(() => {
     lease.stop();
   });
@@ -93,6 +107,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     const signal = AbortSignal.any([options.signal, lease.over]);
     const weights = await unsealWeights({ ...options, signal }, modelFile, modelKey, undo);
     modelKey.close();
+    await readyGpus?.open();
     const engine = await startModelEngine({ ...options, signal }, weights);
     undo.defer(() => engine.close());
     const address = await serveModel(options, engine, lease, undo);
@@ -152,10 +167,11 @@ async function unsealWeights(
 }
 
 /** The devices are opened for each exchange and left to others in between. */
-async function attestAndRelease(options: AgentOptions, renews: string | null): Promise<ReleasedKey> {
+async function attestAndRelease(options: Exchange, renews: string | null): Promise<ReleasedKey> {
   const { release, bundle, policy, onStep } = options;
   const machine = await openMachine(options.machine);
   try {
+    options.readyGpus?.requireSame(machine.attesters);
     if (renews === null) await announce(options, machine);
     const subject = {
       manifestDigest: bundle.manifest.digest,
@@ -210,7 +226,7 @@ class ServedLease {
   private readonly keeper: LeaseKeeper;
   private readonly controller = new AbortController();
 
-  constructor(options: AgentOptions, held: HeldLease) {
+  constructor(options: Exchange, held: HeldLease) {
     const { promise, resolve } = Promise.withResolvers<Refusal>();
     this.ended = promise;
     this.keeper = new LeaseKeeper(held, {

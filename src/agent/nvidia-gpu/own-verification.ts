@@ -8,10 +8,11 @@ import { randomBytes } from 'node:crypto';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import type { TrustAnchor } from '../../../attestation/core/certificate-path.ts';
 import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
-import type { AnyDeviceClass, DeviceClaims } from '../../../attestation/core/device-class.ts';
+import type { DeviceClass, DeviceClaims } from '../../../attestation/core/device-class.ts';
 import { RefusalError } from '../../../attestation/core/refusal.ts';
 import { judge, type Verdict } from '../../../attestation/core/verdict.ts';
 import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../../attestation/nvidia-gpu/device-class.ts';
+import type { DeviceEvidence } from '../../../attestation/nvidia-gpu/evidence.ts';
 import { NONCE_BYTES } from '../../../native/nvml/gpu.ts';
 import type { NvidiaAttester, NvidiaClass } from './attester.ts';
 import { gpuEvidenceRefusals } from './refusals.ts';
@@ -27,20 +28,13 @@ export interface OwnVerification {
   readonly anchors: readonly TrustAnchor[];
   /** Devices of a class that is not here are refused. */
   readonly judgedBy: Readonly<Partial<Record<NvidiaClass, JudgedBy>>>;
-  /** Manifests, and answers about certificates, for these devices, by their names as collateral. */
-  readonly collateral: (devices: readonly OwnEvidence[]) => Promise<ReadonlyMap<string, Uint8Array>>;
+  /** Manifests, and answers about certificates, for what devices claim to be, by their names as collateral. */
+  readonly collateral: (devices: readonly DeviceEvidence[]) => Promise<ReadonlyMap<string, Uint8Array>>;
   /** POSIX seconds. */
   readonly time: () => number;
 }
 
-/** Evidence that the agent collected for itself. */
-export interface OwnEvidence {
-  readonly deviceClass: NvidiaClass;
-  /** The member of an evidence bundle. */
-  readonly evidence: JsonValue;
-}
-
-const CLASSES: Readonly<Record<NvidiaClass, AnyDeviceClass>> = {
+const CLASSES: Readonly<Record<NvidiaClass, DeviceClass<DeviceEvidence, DeviceClaims>>> = {
   'nvidia-gpu': nvidiaGpuDeviceClass,
   nvswitch: nvswitchDeviceClass,
 };
@@ -48,7 +42,7 @@ const CLASSES: Readonly<Record<NvidiaClass, AnyDeviceClass>> = {
 interface CollectedDevice {
   readonly attester: NvidiaAttester;
   readonly nonce: Uint8Array;
-  readonly evidence: JsonValue;
+  readonly evidence: DeviceEvidence;
 }
 
 /**
@@ -63,10 +57,14 @@ export async function verifyOwnDevices(
   const collected: CollectedDevice[] = [];
   for (const attester of attesters) {
     const nonce = new Uint8Array(randomBytes(NONCE_BYTES));
-    collected.push({ attester, nonce, evidence: await attester.collect(undefined, nonce) });
+    const evidence = await attester.collect(undefined, nonce);
+    collected.push({
+      attester,
+      nonce,
+      evidence: CLASSES[attester.deviceClass].parse(evidence, attester.name),
+    });
   }
-  const evidence = collected.map(({ attester: { deviceClass }, evidence }) => ({ deviceClass, evidence }));
-  const collateral = await verification.collateral(evidence);
+  const collateral = await verification.collateral(collected.map((device) => device.evidence));
   const claims: DeviceClaims[] = [];
   for (const device of collected) claims.push(await verifyDevice(device, verification, collateral));
   await appraiseTogether(attesters, claims);
@@ -84,8 +82,7 @@ async function verifyDevice(
     const facts = { field: name, expected: `a policy for ${className}`, found: 'none' };
     throw gpuEvidenceRefusals.error('nvml-not-judged', facts);
   }
-  const deviceClass = CLASSES[className];
-  const verdict = await deviceClass.verify(deviceClass.parse(evidence, name), {
+  const verdict = await CLASSES[className].verify(evidence, {
     expectedDeviceValue: nonce,
     companionsDigest: NO_COMPANIONS,
     lab: '',
