@@ -3,8 +3,8 @@
  * is refused. saxes says what is well-formed; what is allowed is said here (docs/spec/nvidia-rim.md, section 1).
  */
 
-import { SaxesParser } from 'saxes';
-import type { SaxesAttributeNS, SaxesTagNS, XMLDecl } from 'saxes';
+import { SaxesParser } from '#saxes';
+import type { SaxesAttributeNS, SaxesTagNS, XMLDecl } from '#saxes';
 
 import { excerpt, fromUtf8 } from '../../core/bytes.ts';
 import { defineRefusals } from '../../core/refusal.ts';
