@@ -1,6 +1,3 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-
 import type { Command } from 'commander';
 
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
@@ -8,14 +5,8 @@ import { auditReleaseLog, type AuditReport } from '../../audit/audit-log.ts';
 import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
 import type { AuditRow } from '../../audit/rows.ts';
 import { serverSource } from '../../audit/server-source.ts';
-import type { LogTrust } from '../../log/checkpoint.ts';
-import { holdsReleaseLog, readReleaseLog } from '../../log/log-folder.ts';
 import type { LogSource } from '../../log/reader.ts';
-import { folderSource, publishedSource } from '../../log/sources.ts';
-import { parseVerifierKey } from '../../log/verifier-key.ts';
-import { fileRefusals } from '../../platform/files.ts';
-import { readServerProfile } from '../../platform/server-profile.ts';
-import { HOME_PLACES } from '../../server/home-layout.ts';
+import { logTrustOf, withLogCopy } from '../log-copy.ts';
 import { print, profileOption, remark, withServer } from '../options.ts';
 
 export const auditAlarmRefusals = defineRefusals('unacceptable', {
@@ -56,44 +47,15 @@ function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: bool
   );
 }
 
-async function requireFolder(path: string): Promise<void> {
-  const status = await stat(path).catch(() => undefined);
-  if (status?.isDirectory() === true) return;
-  throw fileRefusals.error('file-not-found', {
-    field: path,
-    expected: 'a folder with a copy of the log',
-    found: status === undefined ? 'nothing' : 'no folder',
-  });
-}
-
-/** A copy of a server's home, of the log folder in it, or the static files of a mirror. */
-async function withFolder<T>(
-  folder: string,
-  trust: LogTrust,
-  work: (source: LogSource) => Promise<T>,
-): Promise<T> {
-  const database = [folder, join(folder, HOME_PLACES.log)].find(holdsReleaseLog);
-  if (database === undefined) {
-    await requireFolder(folder);
-    return await work(folderSource(folder));
-  }
-  const log = await readReleaseLog(database, trust);
-  try {
-    return await work(publishedSource(log));
-  } finally {
-    await log.close();
-  }
-}
-
 async function audit(options: AuditOptions): Promise<void> {
-  const { origin, logKey } = await readServerProfile(options.profile);
-  const trust = { origin, keys: [parseVerifierKey(logKey, 'profile.logKey')] };
+  const trust = await logTrustOf(options.profile);
+  const { origin } = trust;
   const previous = options.state === undefined ? undefined : await recallTreeHead(options.state, origin);
   const work = (source: LogSource): Promise<AuditReport> => auditReleaseLog(source, trust, previous);
   const report =
     options.folder === undefined
       ? await withServer(options.profile, (client) => work(serverSource(client)))
-      : await withFolder(options.folder, trust, work);
+      : await withLogCopy(options.folder, trust, work);
   printReport(report, options.json === true);
   const [alarm] = report.alarms;
   if (alarm !== undefined) {

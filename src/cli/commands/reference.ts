@@ -4,14 +4,14 @@ import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/sele
 import { Tpm } from '../../agent/tpm/tpm.ts';
 import { writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { displayNameArgument, identifierArgument, parsePositiveInteger } from '../arguments.ts';
+import { displayNameArgument, identifierArgument } from '../arguments.ts';
 import { usageRefusals } from '../failure.ts';
-import { passphraseOption, print, profileOption, signersOption, statementOption } from '../options.ts';
-import { checkReferenceDocument, readReferenceDocument } from '../reference-documents.ts';
+import { print } from '../options.ts';
+import { registerDiff } from '../reference-diff.ts';
 import { registerIdBlock } from '../reference-id-block.ts';
+import { registerPublish } from '../reference-publish.ts';
 import { registerRecordGuest } from '../reference-recorded-guest.ts';
 import { registerSevSnp } from '../reference-sev-snp.ts';
-import { submitStatement, type SigningOptions } from '../statement-submission.ts';
 
 interface RecordOptions {
   readonly tpm: string;
@@ -52,12 +52,7 @@ async function recordReference(options: RecordOptions): Promise<void> {
   }
 }
 
-interface PublishOptions extends SigningOptions {
-  readonly name: string;
-  readonly epoch: number;
-}
-
-/** `weightgate reference record|record-guest|sev-snp|id-block|publish`: what a good machine measures. */
+/** `weightgate reference record|record-guest|sev-snp|id-block|publish|diff`: what a good machine measures. */
 export function registerReference(program: Command): void {
   const reference = program
     .command('reference')
@@ -81,23 +76,6 @@ export function registerReference(program: Command): void {
   registerSevSnp(reference);
   registerIdBlock(reference);
 
-  reference
-    .command('publish <file>')
-    .description('put reference values in force; needs the quorum')
-    .addOption(profileOption())
-    .addOption(signersOption())
-    .addOption(statementOption())
-    .requiredOption('--name <name>', 'name of the reference values', identifierArgument)
-    .requiredOption('--epoch <number>', 'higher than that of the values in force', parsePositiveInteger)
-    .addOption(passphraseOption())
-    .action(async (file: string, options: PublishOptions) => {
-      const values = await readReferenceDocument(file);
-      const deviceClass = checkReferenceDocument(values);
-      await submitStatement(options, 'reference-values/v1', () => ({
-        deviceClass,
-        name: options.name,
-        epoch: options.epoch,
-        values,
-      }));
-    });
+  registerPublish(reference);
+  registerDiff(reference);
 }
