@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
@@ -32,12 +32,18 @@ describe.skipIf(amdVectorsMissing !== undefined)(`weightgate collateral ${amdVec
     expect(imported.output).toBe(`kept  sev-snp/Milan/vcek-chain\nkept  ${name}\n`);
     await writeFile(join(dir, `${name}.der`), amdFile('milan-v3-vcek-measurement/vcek.der'));
     const listed = await collateral('list', '--dir', dir, '--json');
+    const age = expect.any(Number) as number;
     expect(JSON.parse(listed.output)).toEqual([
-      { path: 'sev-snp/Milan/vcek-chain.pem', holds: true, code: null },
-      { path: `${name}.der`, holds: false, code: 'collateral-other' },
+      { path: 'sev-snp/Milan/vcek-chain.pem', holds: true, code: null, age },
+      { path: `${name}.der`, holds: false, code: 'collateral-other', age },
     ]);
+    const day = 86_400;
+    const before = Date.now() / 1000 - 3 * day - 60;
+    await utimes(join(dir, 'sev-snp/Milan/vcek-chain.pem'), before, before);
     const again = await collateral('list', '--dir', dir);
-    expect(again.output).toBe(`holds  sev-snp/Milan/vcek-chain.pem\nno     ${name}.der [collateral-other]\n`);
+    const [first, second] = again.output.split('\n');
+    expect(first).toBe('holds  sev-snp/Milan/vcek-chain.pem  3 d');
+    expect(second?.replace(/ [0-9]+ (?:s|min) /, ' AGE ')).toBe(`no     ${name}.der  AGE [collateral-other]`);
   });
 
   it('CL-16: keeps nothing that is not genuine, in force or known', async () => {

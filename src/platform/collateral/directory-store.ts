@@ -66,6 +66,16 @@ export class DirectoryStore {
       .sort();
   }
 
+  /** POSIX seconds of the last writing of what {@link list} names. @throws RefusalError `file-not-found` */
+  async storedAt(name: string): Promise<number> {
+    const path = join(this.folder, name);
+    const { mtimeMs } = await stat(path).catch((cause: unknown) => {
+      const facts = { field: path, expected: 'a file', found: 'none' };
+      throw fileRefusals.error('file-not-found', facts, { cause });
+    });
+    return Math.floor(mtimeMs / 1000);
+  }
+
   private pathOf(item: AnyCollateralItem): string {
     return join(this.folder, `${collateralName(item)}.${EXTENSIONS[item.kind]}`);
   }

@@ -1,11 +1,9 @@
 import { readFile, utimes, writeFile } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { toBase64 } from '../../../attestation/core/bytes.ts';
-import { readCertificate } from '../../../attestation/core/x509.ts';
 import { nvidiaGpuDeviceClass } from '../../../attestation/nvidia-gpu/device-class.ts';
 import { readGpuEvidence, type GpuEvidence } from '../../../attestation/nvidia-gpu/evidence.ts';
 import { readRim } from '../../../attestation/nvidia-gpu/rim/document.ts';
@@ -23,8 +21,9 @@ import {
 import type { NvidiaItem, OcspItem, RimItem } from '../../../src/platform/collateral/nvidia-items.ts';
 import { NvidiaServices } from '../../../src/platform/collateral/nvidia-services.ts';
 import { collateralName, type CollateralSource } from '../../../src/platform/collateral/source.ts';
-import { respond, startKeyServer, type KeyServer } from '../../support/key-server.ts';
+import { respond, startKeyServer, type KeyHandler, type KeyServer } from '../../support/key-server.ts';
 import { keySet, NRAS_TIME, NrasSigner } from '../../support/nras-service.ts';
+import { nvidiaHandler, wrapManifest } from '../../support/nvidia-services.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { evidenceOf, inputsFor, SIMULATED_AT, simulatedNvidia } from '../../support/simulated-gpu.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
@@ -88,46 +87,9 @@ const answerTo = (
   options: Parameters<SimulatedVendor['answer']>[1] = {},
 ): Promise<Uint8Array> => vendor.answer(item.chain[0] ?? new Uint8Array(), options);
 
-async function bodyOf(incoming: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of incoming as AsyncIterable<Uint8Array>) chunks.push(chunk);
-  return new Uint8Array(Buffer.concat(chunks));
-}
-
-const wrapped = (identifier: string, manifest: Uint8Array, more: object = {}): Uint8Array =>
-  new TextEncoder().encode(
-    JSON.stringify({
-      id: identifier,
-      rim: toBase64(manifest),
-      sha256: '',
-      rim_format: 'TCG',
-      request_id: '1',
-      ...more,
-    }),
-  );
-
-/** The end of a question is the nonce, and inside of it stands the serial number of one certificate of the device. */
-async function answerQuestion(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-  const question = await bodyOf(incoming);
-  const chains = [
-    evidence.certificates,
-    ...[...manifests.values()].map((bytes) => readRim(bytes).signature.certificates),
-  ];
-  const subject = chains.flat().find((der) => {
-    const { serialNumber } = readCertificate(der, 'certificate');
-    return Buffer.from(question).includes(Buffer.from(serialNumber));
-  });
-  if (subject === undefined) throw new Error('nobody knows the certificate');
-  respond(outgoing, await vendor.answer(subject, { nonce: question.slice(-32) }));
-}
-
 /** The three services in one. */
-const honest = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
-  const path = incoming.url ?? '';
-  const identifier = path.replace('/v1/rim/', '');
-  const manifest = manifests.get(`rim:${identifier}`);
-  if (incoming.method === 'POST') void answerQuestion(incoming, outgoing);
-  else respond(outgoing, manifest && wrapped(identifier, manifest));
+const honest: KeyHandler = (incoming, outgoing) => {
+  nvidiaHandler(vendor, manifests, evidence.certificates)(incoming, outgoing);
 };
 
 function servicesAt({ options }: KeyServer): NvidiaServices {
@@ -401,8 +363,8 @@ describe('the services', () => {
     };
     expect(await asking(saying('<html>'))).toBe('nvidia-answer');
     expect(await asking(saying('{"id":"a","id":"b","rim":""}'))).toBe('nvidia-answer');
-    expect(await asking(saying(wrapped(vbios.identifier, driverManifest)))).toBe('nvidia-answer');
-    expect(await asking(saying(wrapped(driver.identifier, driverManifest, { signed: true })))).toBe(
+    expect(await asking(saying(wrapManifest(vbios.identifier, driverManifest)))).toBe('nvidia-answer');
+    expect(await asking(saying(wrapManifest(driver.identifier, driverManifest, { signed: true })))).toBe(
       'nvidia-answer',
     );
     expect(await asking(saying(`{"id":"${driver.identifier}","rim":"?"}`))).toBe('base64-malformed');
