@@ -169,6 +169,9 @@ const releasePolicy = z.strictObject({
   tpm: tpmPolicy.optional(),
   /** The appraisal policy of the class `sev-snp`; its own schema is that of docs/spec/sev-snp.md. */
   sevSnp: z.custom<JsonValue>((value) => value !== undefined).optional(),
+  /** Those of the classes `nvidia-gpu` and `nvswitch`, of docs/spec/nvidia-gpu.md. */
+  nvidiaGpu: z.custom<JsonValue>((value) => value !== undefined).optional(),
+  nvswitch: z.custom<JsonValue>((value) => value !== undefined).optional(),
   statedAt: posixSecondsField,
 });
 

@@ -1,7 +1,7 @@
 /**
  * The authorities of hardware vendors that the operator accepts, in a folder for each device class: a PEM file with the
- * certificate, or a file with the digest of the key, whose certificate then comes with the evidence. Which folder an authority lies in decides whether it vouches for simulated hardware, and only an evaluation
- * server looks into that folder (W9).
+ * certificate, or a file with the digest of the key, whose certificate then comes with the evidence. Which folder an authority lies in decides what it is believed about and
+ * whether it vouches for simulated hardware; only an evaluation server looks into the folders of those (W9).
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -9,7 +9,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { excerpt, fromHex, fromUtf8, toUtf8 } from '../../attestation/core/bytes.ts';
-import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import type { AnchorPurpose, TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
 import type { Mode } from '../governance/fields.ts';
 import { readFileBounded } from '../platform/files.ts';
@@ -20,13 +20,33 @@ const PEM_SUFFIX = '.pem';
 /** Content: SHA-256 of the SubjectPublicKeyInfo as 64 lower-case hexadecimal digits, and a line feed. */
 const PIN_SUFFIX = '.spki-sha256';
 
-/** Folders below the anchors folder. */
+/** A vendor's root of one purpose lies in a folder of its own, those of devices in the folder of the class. */
+const PURPOSE_FOLDERS: Readonly<Record<AnchorPurpose, string>> = {
+  endorsements: '.',
+  'reference-values': 'reference-values',
+  'attestation-results': 'attestation-results',
+};
+
+interface AnchorFolder {
+  /** Below the anchors folder. */
+  readonly path: string;
+  readonly simulated: boolean;
+  readonly purpose: AnchorPurpose;
+}
+
+/** The folders of one device class. */
 export function anchorFolders(
   deviceClass: string,
   mode: Mode,
-): readonly { path: string; simulated: boolean }[] {
-  const real = { path: deviceClass, simulated: false };
-  return mode === 'evaluation' ? [real, { path: join('simulated', deviceClass), simulated: true }] : [real];
+  purposes: readonly AnchorPurpose[],
+): readonly AnchorFolder[] {
+  return purposes.flatMap((purpose) => {
+    const path = join(deviceClass, PURPOSE_FOLDERS[purpose]);
+    const real = { path, simulated: false, purpose };
+    return mode === 'evaluation'
+      ? [real, { ...real, path: join('simulated', path), simulated: true }]
+      : [real];
+  });
 }
 
 /**
@@ -38,11 +58,12 @@ export async function readAnchors(
   folder: string,
   deviceClass: string,
   mode: Mode,
+  purposes: readonly AnchorPurpose[] = ['endorsements'],
 ): Promise<readonly TrustAnchor[]> {
   const anchors: TrustAnchor[] = [];
-  for (const { path, simulated } of anchorFolders(deviceClass, mode)) {
+  for (const { path, simulated, purpose } of anchorFolders(deviceClass, mode, purposes)) {
     for (const name of await anchorFiles(join(folder, path))) {
-      anchors.push({ ...(await readAnchor(join(folder, path, name))), simulated });
+      anchors.push({ ...(await readAnchor(join(folder, path, name))), simulated, purpose });
     }
   }
   return anchors;

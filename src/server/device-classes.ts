@@ -5,7 +5,12 @@
  */
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import type { AnchorPurpose } from '../../attestation/core/certificate-path.ts';
 import type { AnyDeviceClass } from '../../attestation/core/device-class.ts';
+import { NVIDIA_AUTHORITIES } from '../../attestation/nvidia-gpu/anchors/nvidia-roots.ts';
+import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
+import * as nvidia from '../../attestation/nvidia-gpu/documents.ts';
+import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import * as sevSnp from '../../attestation/sev-snp/documents.ts';
 import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
@@ -22,7 +27,24 @@ interface VerifiedClass {
   /** @throws RefusalError what reading a document of the class throws */
   readonly checkPolicy: (document: JsonValue) => void;
   readonly checkReferenceValues: (document: JsonValue) => void;
+  /** What the class has authorities for: one folder of the home for each. */
+  readonly anchorPurposes: readonly AnchorPurpose[];
+  /** The vendor's authorities, with which a new production server begins; its operator may remove one. */
+  readonly vendorRoots: readonly VendorRoot[];
 }
+
+/** An authority pinned by its key. */
+export interface VendorRoot {
+  readonly commonName: string;
+  readonly purpose: AnchorPurpose;
+  /** SHA-256 of the SubjectPublicKeyInfo, hex. */
+  readonly publicKeyDigest: string;
+}
+
+const DEVICES_ONLY: readonly AnchorPurpose[] = ['endorsements'];
+/** Devices and manifests have roots of their own, and neither stands for the other. */
+const DEVICES_AND_MANIFESTS: readonly AnchorPurpose[] = ['endorsements', 'reference-values'];
+const NVIDIA_ROOTS = NVIDIA_AUTHORITIES.filter(({ purpose }) => DEVICES_AND_MANIFESTS.includes(purpose));
 
 const CLASSES: readonly VerifiedClass[] = [
   {
@@ -32,6 +54,8 @@ const CLASSES: readonly VerifiedClass[] = [
       settings && { class: 'tpm', bank: settings.bank, pcrs: inOrder(settings.pcrs) },
     checkPolicy: tpm.readPolicy,
     checkReferenceValues: tpm.readReferenceValues,
+    anchorPurposes: DEVICES_ONLY,
+    vendorRoots: [],
   },
   {
     deviceClass: sevSnpDeviceClass,
@@ -39,6 +63,26 @@ const CLASSES: readonly VerifiedClass[] = [
     request: ({ sevSnp: document }) => (document === undefined ? undefined : { class: 'sev-snp' }),
     checkPolicy: sevSnp.readPolicy,
     checkReferenceValues: sevSnp.readReferenceValues,
+    anchorPurposes: DEVICES_ONLY,
+    vendorRoots: AMD_ROOTS.map((root) => ({ ...root, purpose: 'endorsements' })),
+  },
+  {
+    deviceClass: nvidiaGpuDeviceClass,
+    appraisalPolicy: ({ nvidiaGpu: document }) => document,
+    request: ({ nvidiaGpu: document }) => (document === undefined ? undefined : { class: 'nvidia-gpu' }),
+    checkPolicy: nvidia.readGpuPolicy,
+    checkReferenceValues: (document) => nvidia.readReferenceValues('nvidia-gpu', document),
+    anchorPurposes: DEVICES_AND_MANIFESTS,
+    vendorRoots: NVIDIA_ROOTS,
+  },
+  {
+    deviceClass: nvswitchDeviceClass,
+    appraisalPolicy: ({ nvswitch: document }) => document,
+    request: ({ nvswitch: document }) => (document === undefined ? undefined : { class: 'nvswitch' }),
+    checkPolicy: nvidia.readSwitchPolicy,
+    checkReferenceValues: (document) => nvidia.readReferenceValues('nvswitch', document),
+    anchorPurposes: DEVICES_AND_MANIFESTS,
+    vendorRoots: NVIDIA_ROOTS,
   },
 ];
 

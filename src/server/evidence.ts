@@ -22,25 +22,18 @@ import {
   referenceValuesFor,
   type GovernanceState,
 } from '../governance/state.ts';
-import {
-  gatherSevSnpCollateral,
-  type ClaimedReport,
-  type GatheredCollateral,
-} from '../platform/collateral/sev-snp-collateral.ts';
-import type { CollateralSource } from '../platform/collateral/source.ts';
 import type { EvidenceSummary } from '../policy/facts.ts';
+import { gatherCollateral, type CollateralSources } from './collateral.ts';
 import { VERIFIED_CLASSES } from './device-classes.ts';
 import { isTpmClaims, readMachineRecord, withQuote } from './machine-record.ts';
 import type { MachineRecord, ServerStorage } from './storage.ts';
 
 /** What the operator configured for the verifier. */
-export interface VerifierSetup {
+export interface VerifierSetup extends CollateralSources {
   /** The device classes that this server knows, by name. */
   readonly registry: ReadonlyMap<string, AnyDeviceClass>;
   /** Authorities of each class, by its name. */
   readonly anchors: ReadonlyMap<string, readonly TrustAnchor[]>;
-  /** Certificates and revocation lists for SEV-SNP: what the home keeps, and where more of it comes from. */
-  readonly collateral: CollateralSource;
   /** The same authorities certify many machines, and each machine asks again and again. */
   readonly memory: CertificateMemory;
 }
@@ -87,11 +80,11 @@ export async function judgeEvidence(
       ...[...records].map(([key, { record }]) => [key, readMachineRecord(record)] as const),
       ...accreditedDevices(claimed, state, lab, time),
     ]);
-    const { collateral, failures } = await gatherCollateral(setup.collateral, claimed);
-    const counting = { at: time, machine: speakerOf(claimed) };
-    const classes = classInputs(setup, state, collateral, counting);
     const policy = state.releasePolicy?.policy;
     const deviceSets = policy === undefined ? [] : deviceSetsOf(policy);
+    const { collateral, failures } = await gatherCollateral(setup, claimed, deviceSets);
+    const counting = { at: time, machine: speakerOf(claimed) };
+    const classes = classInputs(setup, state, collateral, counting);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
     // What could not be fetched is why something is missing: whoever is refused for that should read it.
     if (verdict.outcome === 'refused') return refused([...verdict.refusals, ...failures], collateral);
@@ -140,18 +133,6 @@ function classInputs(
 function speakerOf(claimed: readonly ClaimedDevice[]): string {
   const speaker = claimed.find(({ deviceClass }) => deviceClass.bindsCompanions) ?? claimed[0];
   return speaker === undefined ? '' : deviceKey(speaker.deviceClass.name, speaker.identity);
-}
-
-const SEV_SNP = 'sev-snp';
-
-/** A machine has one processor's firmware: for more than one report nothing is fetched, however many are sent. */
-async function gatherCollateral(
-  source: CollateralSource,
-  claimed: readonly ClaimedDevice[],
-): Promise<GatheredCollateral> {
-  const device = claimed.find(({ deviceClass }) => deviceClass.name === SEV_SNP);
-  if (device === undefined) return { collateral: new Map(), failures: [] };
-  return await gatherSevSnpCollateral(source, device.evidence as ClaimedReport);
 }
 
 /** Devices that need no enrolment: the accreditation of the lab names them, which is as good (GV-49). */

@@ -6,10 +6,15 @@ import { z } from 'zod';
 
 import { MODES } from '../governance/fields.ts';
 import { KDS_ADDRESS } from '../platform/collateral/amd-kds.ts';
+import { NVIDIA_ADDRESSES } from '../platform/collateral/nvidia-services.ts';
 import { formatConfiguration, readConfiguration } from '../platform/configuration.ts';
 import { HOME_PLACES } from './home-layout.ts';
 
 const path = z.string().min(1).max(1000);
+const address = z.url({ protocol: /^https$/ });
+
+/** The attestation service of NVIDIA is asked for nothing: no policy of this release rests on its tokens. */
+const nvidiaAddresses = z.strictObject({ manifests: address, ocsp: address });
 
 const configurationSchema = z.strictObject({
   version: z.literal(1),
@@ -22,12 +27,16 @@ const configurationSchema = z.strictObject({
   /** Folder of the hardware vendors' authorities, relative to the home. */
   anchors: path,
   /**
-   * Certificates and revocation lists for SEV-SNP: the folder, relative to the home, and the address of a key
-   * distribution service (AMD KDS) that is asked for what is not there. Without an address nothing is fetched.
+   * Certificates, revocation lists and manifests: the folder, relative to the home, and the addresses of services that are
+   * asked for what is not there: AMD's key distribution service, and NVIDIA's. Without an address nothing is fetched.
    */
   collateral: z
-    .strictObject({ folder: path, keyService: z.url({ protocol: /^https$/ }).nullable() })
-    .default({ folder: HOME_PLACES.collateral, keyService: null }),
+    .strictObject({
+      folder: path,
+      keyService: address.nullable(),
+      nvidia: nvidiaAddresses.nullable().default(null),
+    })
+    .default({ folder: HOME_PLACES.collateral, keyService: null, nvidia: null }),
   limits: z.strictObject({
     openChallenges: z.int().min(1).max(1_000_000),
     openEnrolments: z.int().min(1).max(100_000),
@@ -46,6 +55,7 @@ export function defaultConfiguration(
   identity: Pick<HomeConfiguration, 'origin' | 'mode' | 'listen'>,
 ): HomeConfiguration {
   const { origin, mode, listen } = identity;
+  const { manifests, ocsp } = NVIDIA_ADDRESSES;
   return {
     version: 1,
     origin,
@@ -56,6 +66,7 @@ export function defaultConfiguration(
     collateral: {
       folder: HOME_PLACES.collateral,
       keyService: mode === 'production' ? KDS_ADDRESS : null,
+      nvidia: mode === 'production' ? { manifests, ocsp } : null,
     },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };

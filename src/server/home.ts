@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import { CertificateMemory } from '../../attestation/core/certificate-memory.ts';
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
+import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
 import { openModelKeyStore, type ModelKeyStore } from '../keys/model-key-store.ts';
@@ -15,12 +16,16 @@ import { openReleasePolicyEngine, type ReleasePolicyEngine } from '../policy/rel
 import { AmdKds } from '../platform/collateral/amd-kds.ts';
 import { DirectoryStore } from '../platform/collateral/directory-store.ts';
 import { KeptCollateral } from '../platform/collateral/kept-collateral.ts';
+import { nvidiaCollateralCheck } from '../platform/collateral/nvidia-check.ts';
+import type { NvidiaItem } from '../platform/collateral/nvidia-items.ts';
+import { NvidiaServices } from '../platform/collateral/nvidia-services.ts';
 import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
 import { readAnchors } from './anchors.ts';
 import type { VerifierSetup } from './evidence.ts';
 import { GovernanceLog } from './governance-log.ts';
 import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
-import { DEVICE_CLASSES } from './device-classes.ts';
+import type { CollateralSources } from './collateral.ts';
+import { DEVICE_CLASSES, VERIFIED_CLASSES } from './device-classes.ts';
 import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
@@ -143,15 +148,36 @@ async function openVerifier(
 ): Promise<VerifierSetup> {
   const folder = join(home, configuration.anchors);
   const anchors = new Map<string, readonly TrustAnchor[]>();
-  for (const name of DEVICE_CLASSES.keys()) {
-    anchors.set(name, await readAnchors(folder, name, configuration.mode));
+  for (const [name, { anchorPurposes }] of VERIFIED_CLASSES) {
+    anchors.set(name, await readAnchors(folder, name, configuration.mode, anchorPurposes));
   }
-  const { folder: collateralFolder, keyService } = configuration.collateral;
-  const collateral = new KeptCollateral({
-    store: new DirectoryStore(join(home, collateralFolder)),
-    check: sevSnpCollateralCheck(anchors.get(sevSnpDeviceClass.name) ?? []),
-    clock,
-    ...(keyService === null ? {} : { upstream: new AmdKds({ address: keyService }) }),
-  });
-  return { registry: DEVICE_CLASSES, anchors, collateral, memory: new CertificateMemory() };
+  const sources = openCollateral(home, configuration, anchors, clock);
+  return { registry: DEVICE_CLASSES, anchors, ...sources, memory: new CertificateMemory() };
+}
+
+function openCollateral(
+  home: string,
+  { collateral: { folder, keyService, nvidia } }: HomeConfiguration,
+  anchors: ReadonlyMap<string, readonly TrustAnchor[]>,
+  clock: Clock,
+): CollateralSources {
+  const store = new DirectoryStore(join(home, folder));
+  const anchorsOf = (name: string): readonly TrustAnchor[] => anchors.get(name) ?? [];
+  const ofNvidia = [nvidiaGpuDeviceClass, nvswitchDeviceClass].flatMap(({ name }) => anchorsOf(name));
+  return {
+    collateral: new KeptCollateral({
+      store,
+      check: sevSnpCollateralCheck(anchorsOf(sevSnpDeviceClass.name)),
+      clock,
+      ...(keyService === null ? {} : { upstream: new AmdKds({ address: keyService }) }),
+    }),
+    nvidiaCollateral: new KeptCollateral<NvidiaItem>({
+      store,
+      check: nvidiaCollateralCheck(ofNvidia),
+      clock,
+      ...(nvidia === null
+        ? {}
+        : { upstream: new NvidiaServices({ addresses: { ...nvidia, attestation: undefined }, clock }) }),
+    }),
+  };
 }

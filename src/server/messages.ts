@@ -93,6 +93,8 @@ const requestedDeviceSchema = z.discriminatedUnion('class', [
     pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
   }),
   z.strictObject({ class: z.literal('sev-snp') }),
+  z.strictObject({ class: z.literal('nvidia-gpu') }),
+  z.strictObject({ class: z.literal('nvswitch') }),
 ]);
 
 /** RP-13. */

@@ -6,7 +6,6 @@ import { basename, dirname, join, resolve } from 'node:path';
 
 import { toUtf8 } from '../../attestation/core/bytes.ts';
 import { isRefusal } from '../../attestation/core/refusal.ts';
-import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { encodeEntry } from '../governance/entries.ts';
 import type { Mode } from '../governance/fields.ts';
 import { initialState } from '../governance/fold.ts';
@@ -18,7 +17,7 @@ import { writeFileDurably } from '../platform/files.ts';
 import { createDevelopmentAuthority } from '../platform/tls-authority.ts';
 import { anchorFolders, pinFile } from './anchors.ts';
 import { defaultConfiguration, formatHomeConfiguration } from './home-configuration.ts';
-import { DEVICE_CLASSES } from './device-classes.ts';
+import { VERIFIED_CLASSES } from './device-classes.ts';
 import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
@@ -127,24 +126,26 @@ async function beginLog(folder: string, home: NewHome): Promise<string> {
   return logKey;
 }
 
-const SEV_SNP = 'sev-snp';
-
-/** AMD's roots change rarely and are few: a production server begins with them, and its operator may remove one. */
-async function writeAmdPins(folder: string): Promise<void> {
-  for (const { commonName, publicKeyDigest } of AMD_ROOTS) {
-    const { name, content } = pinFile(commonName, publicKeyDigest);
-    await writeFileDurably(join(folder, name), content, PUBLIC_FILE);
+/**
+ * Folders for the authorities of each class. Vendors' roots change rarely and are few: a production server begins with
+ * them, and its operator may remove one.
+ */
+async function writeAnchors(folder: string, mode: Mode): Promise<void> {
+  for (const [name, { anchorPurposes, vendorRoots }] of VERIFIED_CLASSES) {
+    for (const { path, purpose } of anchorFolders(name, mode, anchorPurposes)) {
+      await mkdir(join(folder, path), { recursive: true });
+      if (mode === 'evaluation') continue;
+      for (const root of vendorRoots.filter((candidate) => candidate.purpose === purpose)) {
+        const pin = pinFile(root.commonName, root.publicKeyDigest);
+        await writeFileDurably(join(folder, path, pin.name), pin.content, PUBLIC_FILE);
+      }
+    }
   }
 }
 
 async function writeConfiguration(folder: string, home: NewHome): Promise<void> {
   const configuration = defaultConfiguration(home);
-  for (const deviceClass of DEVICE_CLASSES.keys()) {
-    for (const { path } of anchorFolders(deviceClass, home.mode)) {
-      await mkdir(join(folder, configuration.anchors, path), { recursive: true });
-    }
-  }
-  if (home.mode === 'production') await writeAmdPins(join(folder, configuration.anchors, SEV_SNP));
+  await writeAnchors(join(folder, configuration.anchors), home.mode);
   await writeFileDurably(
     join(folder, HOME_PLACES.configuration),
     formatHomeConfiguration(configuration),

@@ -5,11 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { readGpuPolicy } from '../../attestation/nvidia-gpu/documents.ts';
 import {
   readPolicy as readSevSnpPolicy,
   readReferenceValues as readSevSnpReferenceValues,
 } from '../../attestation/sev-snp/documents.ts';
 import { readReferenceValues } from '../../attestation/tpm/documents.ts';
+import { deviceSetsOf } from '../../src/governance/device-sets.ts';
 import { predicateSchemas } from '../../src/governance/predicates.ts';
 import { readShape } from '../../src/platform/shape.ts';
 import { refusalCode } from '../support/refusal-code.ts';
@@ -85,6 +87,32 @@ describe('settings of the release policy', () => {
       minimumTcb.sets,
     );
     expect(sets.length).toBe(1);
+  });
+
+  it('GV-1, CM-9: those for GPUs are too, and say the same of the guest', () => {
+    const shape = readShape(schema, parse(shipped('release/settings-sev-snp-nvidia-gpu.yaml')), 'settings');
+    const guests = readShape(schema, parse(shipped('release/settings-sev-snp.yaml')), 'settings');
+    expect(shape.sevSnp).toEqual(guests.sevSnp);
+    const { chips } = readGpuPolicy(shape.nvidiaGpu ?? null);
+    expect(deviceSetsOf(shape)).toEqual([
+      [
+        { class: 'sev-snp', count: 1, models: 'any', devices: 'any' },
+        { class: 'nvidia-gpu', count: 1, models: chips, devices: 'any' },
+      ],
+    ]);
+  });
+
+  it.each([
+    ['one class twice', ['tpm', 'tpm']],
+    ['no device of a class', [{ class: 'tpm', count: 0, models: 'any', devices: 'any' }]],
+    ['33 devices of a class', [{ class: 'tpm', count: 33, models: 'any', devices: 'any' }]],
+    ['an empty list of models', [{ class: 'tpm', count: 1, models: [], devices: 'any' }]],
+    ['a class without a count', [{ class: 'tpm', models: 'any', devices: 'any' }]],
+    ['an unknown member', [{ class: 'tpm', count: 1, models: 'any', devices: 'any', more: 1 }]],
+    ['nothing', []],
+  ])('CM-9, GV-59: a set with %s is refused', (_name, set) => {
+    const changed = { ...settings(), deviceSets: [set] };
+    expect(refusalCode(() => readShape(schema, changed, 'settings'))).toBe('shape-mismatch');
   });
 
   it.each([

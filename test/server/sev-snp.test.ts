@@ -35,6 +35,7 @@ import type { DecisionEntry } from '../../src/governance/entries.ts';
 import { referenceValuesFor } from '../../src/governance/state.ts';
 import { DirectoryStore } from '../../src/platform/collateral/directory-store.ts';
 import { KDS_ADDRESS } from '../../src/platform/collateral/amd-kds.ts';
+import { NVIDIA_ADDRESSES } from '../../src/platform/collateral/nvidia-services.ts';
 import { readAnchors } from '../../src/server/anchors.ts';
 import { readHomeConfiguration } from '../../src/server/home-configuration.ts';
 import { createServerHome } from '../../src/server/new-home.ts';
@@ -432,8 +433,12 @@ describe('roots of AMD in a new home', () => {
       const evaluation = await anchorsOf('evaluation');
       expect(evaluation.anchors).toEqual([]);
       const collateral = async ({ path }: { path: string }) => (await readHomeConfiguration(path)).collateral;
-      expect(await collateral(production)).toEqual({ folder: 'collateral', keyService: KDS_ADDRESS });
-      expect(await collateral(evaluation)).toEqual({ folder: 'collateral', keyService: null });
+      expect(await collateral(production)).toEqual({
+        folder: 'collateral',
+        keyService: KDS_ADDRESS,
+        nvidia: { manifests: NVIDIA_ADDRESSES.manifests, ocsp: NVIDIA_ADDRESSES.ocsp },
+      });
+      expect(await collateral(evaluation)).toEqual({ folder: 'collateral', keyService: null, nvidia: null });
     },
     SLOW,
   );
@@ -448,7 +453,7 @@ describe('roots of AMD in a new home', () => {
       expect(without).not.toBe(text);
       await writeFile(file, without);
       const { collateral } = await readHomeConfiguration(path);
-      expect(collateral).toEqual({ folder: 'collateral', keyService: null });
+      expect(collateral).toEqual({ folder: 'collateral', keyService: null, nvidia: null });
     },
     SLOW,
   );

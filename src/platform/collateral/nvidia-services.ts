@@ -51,11 +51,11 @@ export interface NvidiaAddresses {
   readonly attestation: string | undefined;
 }
 
-export const NVIDIA_ADDRESSES: NvidiaAddresses = {
+export const NVIDIA_ADDRESSES = {
   manifests: 'https://rim.attestation.nvidia.com',
   ocsp: 'https://ocsp.ndis.nvidia.com',
   attestation: 'https://nras.attestation.nvidia.com',
-};
+} as const satisfies NvidiaAddresses;
 
 export interface NvidiaServicesOptions extends ServiceOptions {
   readonly addresses?: NvidiaAddresses;
