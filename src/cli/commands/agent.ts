@@ -18,6 +18,14 @@ import {
   purposeArgument,
 } from '../arguments.ts';
 import { BUNDLE_ARGUMENT, openBundleOf, tokenOption } from '../bundle.ts';
+import {
+  addGpuAddresses,
+  addGpuJudgement,
+  gpuAddresses,
+  gpuJudgement,
+  type GpuAddressOptions,
+  type GpuJudgementOptions,
+} from '../gpu-options.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import {
@@ -41,7 +49,7 @@ const keyAlgorithmOption = (): Option =>
 const deviceOption = (): Option =>
   new Option(
     '--device <class>',
-    `what proves what this machine is: ${ATTESTED_CLASSES.join(' or ')}; both, if given twice`,
+    `what proves what this machine is: ${ATTESTED_CLASSES.join(' or ')}; several, if given several times`,
   )
     .argParser(collectDevices)
     .default(undefined, 'what is found');
@@ -58,14 +66,14 @@ const sevSnpOption = (): Option =>
     'the SEV-SNP guest: configfs:PATH, device:PATH, simulated:FOLDER',
   ).default('auto');
 
-interface MachineOptions {
+interface MachineOptions extends GpuAddressOptions {
   readonly device?: readonly AttestedClass[];
   readonly tpm: string;
   readonly attestationKey: 'ecc-p256' | 'rsa-2048';
   readonly sevSnp: string;
 }
 
-interface RunOptions extends MachineOptions {
+interface RunOptions extends MachineOptions, GpuJudgementOptions {
   readonly profile: string;
   readonly tokenFile?: string;
   readonly lab: string;
@@ -101,10 +109,12 @@ function printTpm({ endorsementCertificate, attestationKeyName }: TpmAttester): 
   remark(`attestation key ${toHex(attestationKeyName)}`);
 }
 
-function machineOf({ device, tpm, attestationKey, sevSnp }: MachineOptions): AgentOptions['machine'] {
+function machineOf(options: MachineOptions): AgentOptions['machine'] {
+  const { device, tpm, attestationKey, sevSnp } = options;
   return {
     tpm: { address: tpm, keyAlgorithm: attestationKey },
     sevSnp: { address: sevSnp },
+    nvidia: gpuAddresses(options),
     ...(device === undefined ? {} : { devices: device }),
   };
 }
@@ -152,6 +162,7 @@ async function run(location: string, options: RunOptions): Promise<void> {
       ? undefined
       : await readSecretLine(options.apiKeyFile, 'a key for callers');
   if (labSigner === undefined) throw new Error('one key was opened and none returned');
+  const gpus = await gpuJudgement(options);
   const progress = progressLine('unsealing');
   const onStep = (step: AgentStep): void => {
     if (step.step === 'unsealing') {
@@ -186,6 +197,7 @@ async function run(location: string, options: RunOptions): Promise<void> {
         onStep,
         ...(options.modelFile === undefined ? {} : { modelFile: options.modelFile }),
         ...(apiKey === undefined ? {} : { apiKey }),
+        ...(gpus === undefined ? {} : { gpus }),
       });
       const reason = await Promise.race([agent.ended, untilAborted(signal)]);
       await agent.close();
@@ -202,16 +214,16 @@ function pick({ threads, gpu }: RunOptions): { threads?: number; gpu?: boolean }
 export function registerAgent(program: Command): void {
   const agent = program.command('agent').description('the machine that runs a model');
 
-  agent
+  const identity = agent
     .command('identity')
     .description('print what names this machine in an accreditation')
     .addOption(deviceOption())
     .addOption(tpmOption())
     .addOption(keyAlgorithmOption())
-    .addOption(sevSnpOption())
-    .action(printIdentity);
+    .addOption(sevSnpOption());
+  addGpuAddresses(identity).action(printIdentity);
 
-  agent
+  const running = agent
     .command('run')
     .argument('<bundle>', BUNDLE_ARGUMENT)
     .description('obtain the key of a sealed bundle and serve the model, behind its policy')
@@ -236,6 +248,6 @@ export function registerAgent(program: Command): void {
     .option('--context <tokens>', 'context of each request', parsePositiveInteger, 2048)
     .option('--threads <number>', 'threads of the engine', parsePositiveInteger)
     .option('--gpu', 'let the engine use the GPUs it finds')
-    .option('--attestation-result <file>', 'keep here what the server last signed about this machine')
-    .action(run);
+    .option('--attestation-result <file>', 'keep here what the server last signed about this machine');
+  addGpuJudgement(addGpuAddresses(running)).action(run);
 }
