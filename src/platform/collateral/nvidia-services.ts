@@ -68,7 +68,8 @@ const MAX_FRESH_SECONDS = 24 * 3600;
 const MAX_WRAPPED_BYTES = 2 * MAX_COLLATERAL_BYTES.rim;
 const MAX_DEPTH = 4;
 
-function identityOf(name: string): ServiceIdentity {
+/** How failures of a service of NVIDIA are refused. */
+export function nvidiaIdentity(name: string): ServiceIdentity {
   return {
     name,
     refusal: (failure, facts, options) =>
@@ -89,9 +90,9 @@ export class NvidiaServices implements CollateralSource<NvidiaItem> {
   constructor({ addresses = NVIDIA_ADDRESSES, ...options }: NvidiaServicesOptions = {}) {
     this.addresses = addresses;
     this.clock = options.clock ?? systemClock;
-    this.manifests = new ServiceClient(identityOf('NVIDIA RIM service'), options);
-    this.ocsp = new ServiceClient(identityOf('NVIDIA OCSP responder'), options);
-    this.attestation = new ServiceClient(identityOf('NVIDIA attestation service'), options);
+    this.manifests = new ServiceClient(nvidiaIdentity('NVIDIA RIM service'), options);
+    this.ocsp = new ServiceClient(nvidiaIdentity('NVIDIA OCSP responder'), options);
+    this.attestation = new ServiceClient(nvidiaIdentity('NVIDIA attestation service'), options);
   }
 
   /** @throws RefusalError `nvidia-*`; for answers about certificates also `ocsp-*` and what reading them throws */
