@@ -129,15 +129,22 @@ function claimedEvidence(claims: Members): NrasEvidence {
   };
 }
 
-/** Evidence in the folder, vector by vector, by what tokens call it. */
+const readFolders = new WeakMap<NvidiaSet, readonly (readonly SerialEvidence[])[]>();
+
+/** Evidence in the folder, vector by vector, by what tokens call it. It is read once. */
 function evidenceOfFolder(set: NvidiaSet): readonly (readonly SerialEvidence[])[] {
-  return set.manifest.vectors.flatMap((vector) => {
-    const one = caseOf(set, vector);
-    const list = one.files.get('evidence') ?? one.files.get('gpu_json') ?? one.files.get('request');
-    if (list !== undefined) return [presentedDevices(list, vector.id).map(serialEvidence)];
-    if (vector.kind !== 'gpu-evidence' && vector.kind !== 'switch-evidence') return [];
-    return vector.expect.failing.includes('leaf_role') ? [] : [[serialEvidence(deviceOf(one))]];
-  });
+  const known =
+    readFolders.get(set) ?? set.manifest.vectors.flatMap((vector) => evidenceIn(caseOf(set, vector)));
+  readFolders.set(set, known);
+  return known;
+}
+
+function evidenceIn(subject: NvidiaCase): readonly (readonly SerialEvidence[])[] {
+  const { vector, files } = subject;
+  const list = files.get('evidence') ?? files.get('gpu_json') ?? files.get('request');
+  if (list !== undefined) return [presentedDevices(list, vector.id).map(serialEvidence)];
+  if (vector.kind !== 'gpu-evidence' && vector.kind !== 'switch-evidence') return [];
+  return vector.expect.failing.includes('leaf_role') ? [] : [[serialEvidence(deviceOf(subject))]];
 }
 
 function deviceOf(subject: NvidiaCase): PresentedEvidence {
