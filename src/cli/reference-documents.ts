@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { excerpt } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { shapeRefusals } from '../../attestation/core/json-shape.ts';
+import { readReferenceValues as readNvidiaValues } from '../../attestation/nvidia-gpu/documents.ts';
 import { readReferenceValues as readSevSnpValues } from '../../attestation/sev-snp/documents.ts';
 import { readReferenceValues as readTpmValues } from '../../attestation/tpm/documents.ts';
 import { readConfiguration } from '../platform/configuration.ts';
@@ -12,6 +13,8 @@ import { readConfiguration } from '../platform/configuration.ts';
 const READERS = new Map<string, (values: JsonValue) => unknown>([
   ['tpm', readTpmValues],
   ['sev-snp', readSevSnpValues],
+  ['nvidia-gpu', (values) => readNvidiaValues('nvidia-gpu', values)],
+  ['nvswitch', (values) => readNvidiaValues('nvswitch', values)],
 ]);
 
 /** What persons wrote or a tool indented is as good: the statement carries the one canonical form of it. */
