@@ -28,6 +28,7 @@ import {
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import { exampleDeviceClass } from '../../attestation/example/device-class.ts';
 import type { Statement } from '../../attestation/example/layout.ts';
+import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
 import { collateralNames } from '../../attestation/sev-snp/chain.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import { writeSevSnpEvidence } from '../../attestation/sev-snp/evidence.ts';
@@ -52,10 +53,9 @@ const LINE = 'Genoa';
 const POLICIES = join(import.meta.dirname, '..', '..', 'policies');
 
 export const REGISTRY: ReadonlyMap<string, AnyDeviceClass> = new Map(
-  [tpmDeviceClass, sevSnpDeviceClass, exampleDeviceClass].map((deviceClass) => [
-    deviceClass.name,
-    deviceClass as AnyDeviceClass,
-  ]),
+  [tpmDeviceClass, sevSnpDeviceClass, exampleDeviceClass, nvidiaGpuDeviceClass, nvswitchDeviceClass].map(
+    (deviceClass) => [deviceClass.name, deviceClass as AnyDeviceClass],
+  ),
 );
 
 /** Any devices of a class, so many. */
