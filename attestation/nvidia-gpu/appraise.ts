@@ -17,6 +17,7 @@ import type { DevicePolicy, ManifestReference, MinimumVersionSet } from './docum
 import { appraiseMode } from './mode.ts';
 import { appraiseVersions, mergeMinimumVersions } from './minimum-versions.ts';
 import { issuedCertificates, judgeRevocation } from './ocsp/appraise.ts';
+import { judgeRemoteResult } from './remote-result.ts';
 import type { DeviceReport } from './report.ts';
 import { appraiseComparison, appraiseRim } from './rim/appraise.ts';
 import { authenticateRim } from './rim/authenticate.ts';
@@ -80,7 +81,7 @@ export interface AppraisalInputs<Policy extends DevicePolicy = DevicePolicy> {
   readonly memory?: CertificateMemory | undefined;
 }
 
-/** What appraisal found, and whether one of the manifests is about simulated hardware. */
+/** What appraisal found, and whether a manifest or a remote result is about simulated hardware. */
 export interface AppraisalResult {
   readonly claims: AppraisalClaims;
   readonly isSimulated: boolean;
@@ -89,7 +90,7 @@ export interface AppraisalResult {
 /**
  * Appraises. What does not hold is noted; manifests and revocation that are not authentic end it.
  *
- * @throws RefusalError `gpu-*`, `ocsp-*`, `rim-*`, `path-*`, and what reading manifests throws
+ * @throws RefusalError `gpu-*`, `ocsp-*`, `rim-*`, `nras-*`, `path-*`, and what reading manifests throws
  */
 export async function appraiseDevice(
   authentic: AuthenticReport,
@@ -111,14 +112,16 @@ export async function appraiseDevice(
   const { sets, chips } = policy.minimumVersions;
   appraiseVersions(report, chip, mergeMinimumVersions(inputs.minimumSets, sets, chips), checks);
   const rims = await appraiseManifests(authentic, inputs, checks);
+  const remote = await judgeRemoteResult(authentic, inputs, checks);
   return {
     claims: {
       manifests: [...rims].map(([role, rim]) => manifestClaims(role, rim)),
       measurements: noteMeasurements(report, rims, policy, checks),
       minimumVersionSets: sets,
       revocation: revocationClaims(known),
+      remoteResult: remote.claims,
     },
-    isSimulated: [...rims.values()].some(({ simulated }) => simulated),
+    isSimulated: remote.isSimulated || [...rims.values()].some(({ simulated }) => simulated),
   };
 }
 

@@ -10,6 +10,7 @@ import type { AuthenticReport } from './authenticate.ts';
 import { modeOf } from './mode.ts';
 import type { GpuMode } from './mode.ts';
 import type { KnownStatus } from './ocsp/appraise.ts';
+import type { RemoteResultClaims } from './remote-result.ts';
 import type { GpuReport, SwitchReport } from './report.ts';
 import type { RimRole } from './rim/compare.ts';
 import { signedBytes } from './spdm.ts';
@@ -96,6 +97,8 @@ export interface AppraisalClaims {
   /** Sets of minimum versions that the policy demanded. */
   readonly minimumVersionSets: readonly string[];
   readonly revocation: readonly RevocationClaims[];
+  /** What NVIDIA's remote service said besides; null where the policy demands nothing of it. */
+  readonly remoteResult: RemoteResultClaims | null;
 }
 
 interface ClassClaims extends DeviceClaims, AppraisalClaims {

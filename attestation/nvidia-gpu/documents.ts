@@ -69,6 +69,8 @@ const commonPolicy = {
     uncovered: listShape({ minItems: 0, maxItems: 64 }, integerShape({ min: 0, max: 63 })),
   }),
   revocation: objectShape({ maxAgeSeconds: secondsShape }),
+  /** Whether NVIDIA's remote service has to have judged the device as well. */
+  remoteResult: literalShape('not-used', 'required'),
   devices: objectShape({ allowed: anyOr(identitiesShape(1)), denied: identitiesShape(0) }),
   enrolment: literalShape('required', 'not-required'),
 } as const;

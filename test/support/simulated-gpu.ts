@@ -48,6 +48,7 @@ export const GPU_POLICY: Document = {
     uncovered: [],
   },
   revocation: { maxAgeSeconds: 86_400 },
+  remoteResult: 'not-used',
   devices: { allowed: 'any', denied: [] },
   enrolment: 'not-required',
 };

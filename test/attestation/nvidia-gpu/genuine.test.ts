@@ -139,6 +139,7 @@ describe.skipIf(nvidiaVectorsMissing !== undefined)(`genuine devices ${nvidiaVec
         uncovered: [],
       },
       revocation: { maxAgeSeconds: 86_400 },
+      remoteResult: 'not-used',
       devices: { allowed: 'any', denied: [] },
       enrolment: 'not-required',
     };
