@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { NvidiaMachine } from '../../../src/agent/nvidia-gpu/machine.ts';
 import type { OwnVerification } from '../../../src/agent/nvidia-gpu/own-verification.ts';
+import { verifyGpus, type AgentGpuOptions } from '../../../src/agent/nvidia-gpu/agent-gpus.ts';
+import type { MachineOptions } from '../../../src/agent/machine.ts';
 import { ReadyGpus } from '../../../src/agent/nvidia-gpu/ready-gpus.ts';
 import { makeGpu, type SimulatedNvidiaDevice } from '../../../src/agent/simulated/nvidia-device.ts';
 import { makeProtectedPcie } from '../../../src/agent/simulated/nvidia-machine.ts';
@@ -230,6 +232,76 @@ describe.skipIf(missing.length > 0)(
       }).toThrow(/nvml-gpu-changed/);
       await exchanged.close();
       await gpus.close();
+    });
+
+    describe('for an agent', () => {
+      const machine = (): MachineOptions => ({
+        devices: ['nvidia-gpu'],
+        tpm: { address: 'swtpm:path=/nowhere' },
+        sevSnp: { address: 'auto' },
+        nvidia: { gpus: `nvml:${nvml.library}`, switches: 'none' },
+      });
+
+      /** Verifies, does something, and closes all; what was told. */
+      async function told(
+        options: AgentGpuOptions,
+        use: (gpus: ReadyGpus) => Promise<void>,
+      ): Promise<string[]> {
+        const remarks: string[] = [];
+        await using undo = new AsyncDisposableStack();
+        const gpus = await verifyGpus(options, undo, (text) => remarks.push(text));
+        if (gpus !== undefined) await use(gpus);
+        await undo.disposeAsync();
+        return remarks;
+      }
+
+      it('NA-17: an agent that was not told by what to judge its GPUs does not use them', async () => {
+        await machineOf([gpu]);
+        expect(await refusalCodeAsync(() => told({ machine: machine() }, (gpus) => gpus.open()))).toBe(
+          'nvml-not-judged',
+        );
+        expect(nvml.get('calls:nvmlInit_v2')).toBe(0);
+      });
+
+      it('NA-22: GPUs that nobody named are left alone', async () => {
+        const verification = await machineOf([gpu]);
+        const options = { machine: { ...machine(), devices: ['sev-snp' as const] }, gpus: { verification } };
+        expect(await told(options, (gpus) => gpus.open())).toEqual([]);
+        expect(nvml.get('calls:nvmlInit_v2')).toBe(0);
+      });
+
+      it('NA-18, NA-20: says why ready GPUs are accepted, and takes back what it set', async () => {
+        const verification = await machineOf([gpu]);
+        expect(await told({ machine: machine(), gpus: { verification } }, (gpus) => gpus.open())).toEqual([]);
+        expect(nvml.get('ready')).toBe(0);
+        nvml.set('ready', 1);
+        const gpus = { verification, acceptReadyBecause: 'a test opened them' };
+        expect(await told({ machine: machine(), gpus }, (ready) => ready.open())).toEqual([
+          expect.stringContaining('a test opened them'),
+        ]);
+      });
+
+      it('NA-20: an end that cannot take the state back is told, and hides no other reason', async () => {
+        const gpus = { verification: await machineOf([gpu]) };
+        const openAndStick = async (ready: ReadyGpus): Promise<void> => {
+          await ready.open();
+          nvml.set('deaf', 1);
+        };
+        const [remark, ...more] = await told({ machine: machine(), gpus }, openAndStick);
+        expect(remark).toContain('nvml-ready-refused');
+        expect(more).toEqual([]);
+      });
+
+      it('NA-20: a GPU that is lost at the end leaves the library closed', async () => {
+        const verification = await machineOf([gpu]);
+        const ready = await ReadyGpus.verify({
+          addresses: { gpus: `nvml:${nvml.library}`, switches: 'none' },
+          verification,
+        });
+        await ready.open();
+        nvml.fail('nvmlSystemGetConfComputeGpusReadyState', 15);
+        expect(await refusalCodeAsync(() => ready.close())).toBe('nvml-gpu-lost');
+      });
     });
   },
 );
