@@ -26,11 +26,15 @@ export interface SevSnpReportClaims {
   readonly identity: string;
   /** Whether the hardware is simulated: follows from the anchor alone (W9). */
   readonly simulated: boolean;
+  /** Name of the root that vouches for the machine. */
   readonly anchor: string;
+  /** AMD’s name for the processor. */
   readonly productLine: ProductLine;
   /** Family, model and stepping in hex; null in version 2. */
   readonly processor: string | null;
+  /** VERSION of the report. */
   readonly reportVersion: number;
+  /** Whether the chip’s key signed, or one that AMD gave to a provider. */
   readonly signingKey: KeyKind;
   /** SHA-256 of the signing key's SubjectPublicKeyInfo, hex. */
   readonly signingKeyDigest: string;
@@ -38,27 +42,41 @@ export interface SevSnpReportClaims {
   readonly reportDigest: string;
   /** Chip in hex; null where a provider's key signed. */
   readonly hardwareId: string | null;
+  /** Whether the host hides the chip’s identifier from guests. */
   readonly chipMasked: boolean;
   /** Provider; null where a chip's key signed. */
   readonly cspId: string | null;
+  /** REPORT_DATA, hex: what the report was made for. */
   readonly reportData: string;
+  /** Privilege level of the software that asked for the report; 0 is the highest. */
   readonly vmpl: number;
+  /** Launch measurement, hex. */
   readonly measurement: string;
   /** Name of the reference value that the measurement matches. */
   readonly referenceValues: string;
+  /** Security version of the guest, from its ID block. */
   readonly guestSvn: number;
+  /** From the ID block, hex; zero without one. */
   readonly familyId: string;
+  /** From the ID block, hex; zero without one. */
   readonly imageId: string;
+  /** SHA-384 of the key that signed the ID block, hex; zero without one. */
   readonly idKeyDigest: string;
+  /** SHA-384 of the key that signed that key, hex; zero without one. */
   readonly authorKeyDigest: string;
+  /** What the host stated at the launch, hex. */
   readonly hostData: string;
+  /** REPORT_ID, hex: names the guest from launch to end. */
   readonly reportId: string;
   /** REPORT_ID of the migration agent in hex; null without one. */
   readonly migrationAgent: string | null;
+  /** What the owner of the guest demanded of the host at the launch. */
   readonly guestPolicy: Omit<GuestPolicy, 'unknownBits' | 'reserved17'>;
   /** Unnamed bits stand in their places in `unknownBits`, hex. */
   readonly platformInfo: Omit<PlatformInfo, 'unknownBits'> & { readonly unknownBits: string };
+  /** Levels of the firmware’s parts: reported, committed (no way back), at the launch, and running now. */
   readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', TcbClaims>>;
+  /** Version and build of AMD’s firmware. */
   readonly firmware: { readonly committed: string; readonly current: string };
   /** Bit vectors in hex; null before version 5. */
   readonly mitigations: { readonly launch: string; readonly current: string } | null;
@@ -70,6 +88,7 @@ export interface SevSnpReportClaims {
 
 /** Claims of the device class. */
 export interface SevSnpClaims extends SevSnpReportClaims, DeviceClaims {
+  /** Name of the device class. */
   readonly class: 'sev-snp';
   /** The lab that sent the evidence; where the policy demands enrolment, the one that the machine belongs to. */
   readonly lab: string;

@@ -8,16 +8,21 @@ import type { TpmEnrolmentRecord } from './documents.ts';
 import type { QuoteAttest } from './layout.ts';
 
 export interface TpmClaims extends DeviceClaims {
+  /** Name of the device class. */
   readonly class: 'tpm';
+  /** The lab that enrolled the TPM. */
   readonly lab: string;
   /** Name of the attestation key, hex. */
   readonly akName: string;
   /** SHA-256 of the endorsement key's SubjectPublicKeyInfo, hex. */
   readonly ekPublicDigest: string;
+  /** As in the endorsement certificate, for example `id:49465800`. */
   readonly manufacturer: string;
+  /** As in the endorsement certificate. */
   readonly model: string;
   /** Name of the authority that vouches for the TPM. */
   readonly anchor: string;
+  /** Hash algorithm of the quoted PCRs. */
   readonly bank: string;
   /** Quoted values by PCR number, hex. Only those that `referenceValues` names were judged. */
   readonly pcrs: Readonly<Record<string, string>>;
@@ -25,8 +30,11 @@ export interface TpmClaims extends DeviceClaims {
   readonly referenceValues: string;
   /** Milliseconds, decimal. Comparable within one pair of counters only. */
   readonly clock: string;
+  /** Whether the TPM is sure that it never told a later time. */
   readonly clockSafe: boolean;
+  /** How often the TPM was reset: each start of the machine counts. */
   readonly resetCount: number;
+  /** How often the machine was resumed or restarted since the last reset. */
   readonly restartCount: number;
   /** Vendor's value, hex. */
   readonly firmwareVersion: string;
