@@ -5,17 +5,8 @@ import { z } from 'zod';
 import { excerpt } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { shapeRefusals } from '../../attestation/core/json-shape.ts';
-import { readReferenceValues as readNvidiaValues } from '../../attestation/nvidia-gpu/documents.ts';
-import { readReferenceValues as readSevSnpValues } from '../../attestation/sev-snp/documents.ts';
-import { readReferenceValues as readTpmValues } from '../../attestation/tpm/documents.ts';
 import { readConfiguration } from '../platform/configuration.ts';
-
-const READERS = new Map<string, (values: JsonValue) => unknown>([
-  ['tpm', readTpmValues],
-  ['sev-snp', readSevSnpValues],
-  ['nvidia-gpu', (values) => readNvidiaValues('nvidia-gpu', values)],
-  ['nvswitch', (values) => readNvidiaValues('nvswitch', values)],
-]);
+import { VERIFIED_CLASSES } from '../server/device-classes.ts';
 
 /** What persons wrote or a tool indented is as good: the statement carries the one canonical form of it. */
 const documentSchema = z.custom<JsonValue>((value) => typeof value === 'object' && value !== null, {
@@ -38,14 +29,14 @@ export function checkReferenceDocument(values: JsonValue): string {
   const named =
     typeof values === 'object' && values !== null && 'class' in values ? values['class'] : undefined;
   const deviceClass = typeof named === 'string' ? named : '';
-  const read = READERS.get(deviceClass);
-  if (read === undefined) {
+  const verified = VERIFIED_CLASSES.get(deviceClass);
+  if (verified === undefined) {
     throw shapeRefusals.error('shape-member', {
       field: 'referenceValues.class',
-      expected: `one of ${[...READERS.keys()].join(', ')}`,
+      expected: `one of ${[...VERIFIED_CLASSES.keys()].join(', ')}`,
       found: deviceClass === '' ? 'none' : excerpt(deviceClass),
     });
   }
-  read(values);
+  verified.checkReferenceValues(values);
   return deviceClass;
 }

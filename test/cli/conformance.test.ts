@@ -46,7 +46,7 @@ function failedRules(report: ConformanceReport): readonly string[] {
 
 describe('weightgate conformance', () => {
   it(
-    'CL-17: a copy of the template under another name conforms without a change elsewhere',
+    'CL-21: a copy of the template under another name conforms without a change elsewhere',
     async () => {
       const folder = await copyTemplate(await temporaryFolder());
       const outcome = await runCommand('conformance', folder, '--json');
@@ -78,7 +78,7 @@ describe('weightgate conformance', () => {
   );
 
   it(
-    'CL-17: prints a row for each rule, with what was found, and the verdict',
+    'CL-21: prints a row for each rule, with what was found, and the verdict',
     async () => {
       const { exitCode, output } = await runCommand('conformance', join(PROJECT, 'attestation/example'));
       expect(exitCode).toBe(0);
@@ -391,7 +391,7 @@ describe('weightgate conformance finds a class that', () => {
 
 describe('weightgate conformance on a class that fails', () => {
   it(
-    'CL-1, CL-17: names the first row that failed, with what was expected and found',
+    'CL-1, CL-21: names the first row that failed, with what was expected and found',
     async () => {
       const edits = DEFECTS.find(({ rule }) => rule === 'DC-8')!.edits;
       const folder = await copyTemplate(await temporaryFolder(), edits);
