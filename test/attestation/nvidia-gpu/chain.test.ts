@@ -151,6 +151,12 @@ describe('chains of devices', () => {
     expect(await codeOf({ [level]: critical })).toBe('path-critical-extension');
   });
 
+  it('NG-19: the root is signed by its own key: the pin covers the key alone', async () => {
+    const root = good.certificates[4]!;
+    const forged = root.with(root.length - 1, root.at(-1)! ^ 1);
+    expect(await code({ ...good, certificates: good.certificates.with(4, forged) })).toBe('gpu-root');
+  });
+
   it('NG-19: the root is an authority', async () => {
     expect(await codeOf({ root: { extensions: [keyUsage(AUTHORITY_USAGE)] } })).toBe('gpu-root');
     expect(await codeOf({ root: { extensions: [authority(), keyUsage(SIGNATURE_USAGE)] } })).toBe('gpu-root');
