@@ -15,6 +15,7 @@ import {
 import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import { deviceSetsOf } from '../governance/device-sets.ts';
+import type { ReleasePolicy } from '../governance/predicates.ts';
 import type { ReferenceQuestion } from '../governance/reference-values.ts';
 import {
   accreditationAt,
@@ -82,7 +83,10 @@ export async function judgeEvidence(
     ]);
     const policy = state.releasePolicy?.policy;
     const deviceSets = policy === undefined ? [] : deviceSetsOf(policy);
-    const { collateral, failures } = await gatherCollateral(setup, claimed, deviceSets);
+    const isKnown = (device: ClaimedDevice): boolean =>
+      enrolments.has(deviceKey(device.deviceClass.name, device.identity)) ||
+      !demandsEnrolment(policy, device.deviceClass.name);
+    const { collateral, failures } = await gatherCollateral(setup, claimed, deviceSets, isKnown);
     const counting = { at: time, machine: speakerOf(claimed) };
     const classes = classInputs(setup, state, collateral, counting);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
@@ -99,6 +103,13 @@ export async function judgeEvidence(
     if (!isRefusal(error)) throw error;
     return refused([error.refusal]);
   }
+}
+
+/** Whether the policy takes only enrolled devices of a class. Every class that has the choice calls it so. */
+function demandsEnrolment(policy: ReleasePolicy | undefined, className: string): boolean {
+  const document = policy && VERIFIED_CLASSES.get(className)?.appraisalPolicy(policy);
+  const members = typeof document === 'object' && document !== null ? document : {};
+  return 'enrolment' in members && members['enrolment'] === 'required';
 }
 
 /** What becomes of a request whose evidence does not hold. */
