@@ -51,4 +51,16 @@ describe('weightgate demo', () => {
     },
     LIMIT_MILLISECONDS,
   );
+
+  it(
+    'plays the road with an SEV-SNP guest and a GPU',
+    async () => {
+      const { exitCode, codes, text } = await play('sev-snp+nvidia-gpu');
+      expect(text).toContain('on simulated nvidia-gpu and simulated sev-snp');
+      const own = ['gpu-signature', 'rim-measurement', 'gpu-driver-minimum', 'gpu-not-enrolled', 'snp-debug'];
+      expect(new Set(codes)).toEqual(new Set([...ANY_MACHINE, ...own]));
+      expect(exitCode).toBe(0);
+    },
+    LIMIT_MILLISECONDS,
+  );
 });

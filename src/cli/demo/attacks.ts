@@ -3,7 +3,7 @@
 import { isRefusal, type Refusal } from '../../../attestation/core/refusal.ts';
 import type { DeviceAttester } from '../../agent/evidence.ts';
 import { prepareRelease, type KeyReleaseOptions, type ReleaseSubject } from '../../agent/key-release.ts';
-import type { DemoDevice, OpenDevice } from './device.ts';
+import type { DemoDevice } from './device.ts';
 
 /** Everything that a lab needs to ask for a key. */
 export interface Asking {
@@ -14,33 +14,34 @@ export interface Asking {
 
 /** Sends a request whose evidence has one bit changed on its way. @returns what the server said, if it refused */
 export async function sendForgedEvidence({ options, subject, device }: Asking): Promise<Refusal | undefined> {
-  const attester = await device.open();
+  const machine = await device.open();
   try {
-    const { envelope } = await prepareRelease(options, subject, [forging(attester, device)]);
+    const forging = machine.attesters.map((attester) => forgingAttester(attester, device));
+    const { envelope } = await prepareRelease(options, subject, forging);
     return await refusalOf(() => options.client.post('/v1/releases', envelope));
   } finally {
-    await attester.close();
+    await machine.close();
   }
 }
 
 /** Sends the same request twice. @returns what the server said to the second */
 export async function sendTwice({ options, subject, device }: Asking): Promise<Refusal | undefined> {
-  const attester = await device.open();
+  const machine = await device.open();
   try {
-    const { envelope } = await prepareRelease(options, subject, [attester]);
+    const { envelope } = await prepareRelease(options, subject, machine.attesters);
     await options.client.post('/v1/releases', envelope);
     return await refusalOf(() => options.client.post('/v1/releases', envelope));
   } finally {
-    await attester.close();
+    await machine.close();
   }
 }
 
-function forging(attester: OpenDevice, { forge }: Asking['device']): DeviceAttester {
+function forgingAttester(attester: DeviceAttester, { forge }: Asking['device']): DeviceAttester {
   return {
     deviceClass: attester.deviceClass,
     bindsCompanions: attester.bindsCompanions,
     identity: attester.identity,
-    collect: async (...question) => forge(await attester.collect(...question)),
+    collect: async (...asked) => forge(await attester.collect(...asked), attester.deviceClass),
   };
 }
 

@@ -22,6 +22,7 @@ import { sendForgedEvidence, sendTwice, type Asking } from './attacks.ts';
 import { ask } from './conversation.ts';
 import type { BadState, DemoDevice } from './device.ts';
 import { DemoMachine } from './machine.ts';
+import { SevSnpGpuDemoMachine } from './sev-snp-gpu-machine.ts';
 import { SevSnpDemoMachine } from './sev-snp-machine.ts';
 import { demoRefusals, type CommandOutcome, Stage } from './stage.ts';
 
@@ -29,6 +30,7 @@ import { demoRefusals, type CommandOutcome, Stage } from './stage.ts';
 const MACHINES = {
   tpm: (folder: string): Promise<DemoDevice> => DemoMachine.switchOn(folder),
   'sev-snp': (folder: string): Promise<DemoDevice> => SevSnpDemoMachine.switchOn(folder),
+  'sev-snp+nvidia-gpu': (folder: string): Promise<DemoDevice> => SevSnpGpuDemoMachine.switchOn(folder),
 } as const;
 
 export type DemoDeviceClass = keyof typeof MACHINES;
@@ -171,7 +173,8 @@ async function govern(stage: Stage, machine: DemoDevice): Promise<void> {
   stage.step('Two people sign what is true and allowed: reference values, policy, lab, model, phase');
   const references = machine.references(stage.folder);
   for (const command of references.commands) await stage.succeed(...command);
-  const [identity = ''] = (await stage.succeed('agent', 'identity', ...machine.options)).split('\n');
+  const identities = (await stage.succeed('agent', 'identity', ...machine.options)).split('\n');
+  const machines = identities.flatMap((identity, i) => ['--machine', `machine-${i + 1}=${identity}`]);
   const signed = statementOptions(stage);
   const commands = [
     ...references.documents.map(({ name, file }) => [
@@ -181,7 +184,7 @@ async function govern(stage: Stage, machine: DemoDevice): Promise<void> {
     ['policy', 'publish', machine.settings, RELEASE_POLICY, ...signed],
     [
       ...['lab', 'accredit', LAB, '--organisation', 'Lab A', '--jurisdiction', 'CH'],
-      ...['--lab-key', stage.path(`${LAB}.key`), '--machine', `machine-1=${identity}`, ...signed],
+      ...['--lab-key', stage.path(`${LAB}.key`), ...machines, ...signed],
     ],
     ['model', 'register', stage.path('bundle'), '--policy', POLICY, ...signed],
   ];
@@ -219,7 +222,8 @@ function agentCommand(
   return [
     ...['agent', 'run', changes.bundle ?? stage.path('bundle'), '--profile', stage.path('home/profile.json')],
     ...['--lab', LAB, '--key', stage.path(`${LAB}.key`), '--policy', changes.policy ?? POLICY],
-    ...['--purpose', PURPOSE, ...(changes.device ?? machine.options), '--listen', '127.0.0.1:0'],
+    ...['--purpose', PURPOSE, ...(changes.device ?? machine.options)],
+    ...[...machine.runOptions(stage.path('home')), '--listen', '127.0.0.1:0'],
     ...passphrase(stage),
   ];
 }

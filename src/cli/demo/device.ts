@@ -3,9 +3,18 @@
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import type { DeviceAttester } from '../../agent/evidence.ts';
 
-/** A device as the agent's own library opens it. */
-export interface OpenDevice extends DeviceAttester {
+/** The devices of a machine as the agent's own library opens them. */
+export interface OpenDevices {
+  readonly attesters: readonly DeviceAttester[];
   close(): Promise<void>;
+}
+
+/** A machine of one device. */
+export async function alone(
+  opening: Promise<DeviceAttester & { close(): Promise<void> }>,
+): Promise<OpenDevices> {
+  const device = await opening;
+  return { attesters: [device], close: () => device.close() };
 }
 
 /** A state of the machine in which it must not get the key. */
@@ -19,8 +28,10 @@ export interface BadState {
 export interface DemoDevice extends AsyncDisposable {
   /** For whoever watches. */
   readonly kind: string;
-  /** Options by which agent commands find the device. */
+  /** Options by which agent commands find the devices. */
   readonly options: readonly string[];
+  /** What an agent that runs a model is told besides. @param home of the server */
+  runOptions(home: string): readonly string[];
   /** File with the settings of the release policy for machines of this kind. */
   readonly settings: string;
   /** What is verified before such a machine gets a key. */
@@ -34,9 +45,9 @@ export interface DemoDevice extends AsyncDisposable {
     readonly commands: readonly (readonly string[])[];
     readonly documents: readonly { readonly name: string; readonly file: string }[];
   };
-  open(): Promise<OpenDevice>;
-  /** The device's part of the evidence with one bit of what was signed changed. */
-  forge(evidence: JsonValue): JsonValue;
+  open(): Promise<OpenDevices>;
+  /** A device's part of the evidence, for one device of the machine with one bit of what was signed changed. */
+  forge(evidence: JsonValue, deviceClass: string): JsonValue;
   readonly badStates: readonly BadState[];
   /** Ends a bad state. */
   restore(): Promise<void>;

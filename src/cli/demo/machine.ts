@@ -14,7 +14,7 @@ import {
   type BootMeasurements,
 } from '../../agent/simulated/software-tpm.ts';
 import { TpmAttester } from '../../agent/tpm/attester.ts';
-import type { BadState, DemoDevice, OpenDevice } from './device.ts';
+import { alone, type BadState, type DemoDevice, type OpenDevices } from './device.ts';
 
 /** Stand-ins for what firmware and boot loader measure into the PCRs that the shipped release policy asks for. */
 const GOOD_BOOT = {
@@ -78,6 +78,10 @@ export class DemoMachine implements DemoDevice {
     return ['--device', 'tpm', '--tpm', this.address];
   }
 
+  runOptions(): readonly string[] {
+    return [];
+  }
+
   install(home: string): Promise<void> {
     return this.installAnchors(join(home, 'anchors'));
   }
@@ -96,8 +100,8 @@ export class DemoMachine implements DemoDevice {
     return { commands: [command], documents: [{ name, file }] };
   }
 
-  open(): Promise<OpenDevice> {
-    return TpmAttester.open(this.address);
+  open(): Promise<OpenDevices> {
+    return alone(TpmAttester.open(this.address));
   }
 
   /** The last byte of the statement belongs to the digest of the PCR values. */

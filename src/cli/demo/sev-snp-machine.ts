@@ -15,7 +15,7 @@ import {
   type SimulatedMachine,
 } from '../../agent/simulated/sev-snp-guest.ts';
 import { systemClock } from '../../platform/clock.ts';
-import type { BadState, DemoDevice, OpenDevice } from './device.ts';
+import { alone, type BadState, type DemoDevice, type OpenDevices } from './device.ts';
 
 const POLICIES = join(import.meta.dirname, '..', '..', '..', 'policies');
 const MINIMUM_SET = 'amd-2026-02';
@@ -77,6 +77,15 @@ export class SevSnpDemoMachine implements DemoDevice {
     return this.optionsFor('good');
   }
 
+  /** Of the good guest. */
+  get address(): string {
+    return `simulated:${join(this.folder, 'good')}`;
+  }
+
+  runOptions(): readonly string[] {
+    return [];
+  }
+
   /** The root as a folder of anchors has it, and what AMD's service would give for the line. */
   async install(home: string): Promise<void> {
     const anchors = join(home, 'anchors', 'simulated', 'sev-snp');
@@ -98,7 +107,7 @@ export class SevSnpDemoMachine implements DemoDevice {
     const file = join(folder, 'reference.json');
     const name = 'good-image';
     const command = [
-      ...['reference', 'record-guest', '--sev-snp', `simulated:${join(this.folder, 'good')}`, '--name', name],
+      ...['reference', 'record-guest', '--sev-snp', this.address, '--name', name],
       ...['--source', 'the machine of the demonstration', '--out', file],
     ];
     const minimum = join(POLICIES, 'reference-values', 'sev-snp', `${MINIMUM_SET}.json`);
@@ -109,8 +118,8 @@ export class SevSnpDemoMachine implements DemoDevice {
     return { commands: [command], documents };
   }
 
-  open(): Promise<OpenDevice> {
-    return SevSnpAttester.open(`simulated:${join(this.folder, 'good')}`);
+  open(): Promise<OpenDevices> {
+    return alone(SevSnpAttester.open(this.address));
   }
 
   forge(evidence: JsonValue): JsonValue {
