@@ -175,9 +175,24 @@ describe.skipIf(missing.length > 0)(`GPUs by NVML (missing: ${missing.join(', ')
   });
 
   it.each([
-    ['has no end', () => { nvml.set('endlessText', 1); }],
-    ['is something else', () => { nvml.version('580.95; reboot'); }],
-    ['is empty', () => { nvml.version(''); }],
+    [
+      'has no end',
+      () => {
+        nvml.set('endlessText', 1);
+      },
+    ],
+    [
+      'is something else',
+      () => {
+        nvml.version('580.95; reboot');
+      },
+    ],
+    [
+      'is empty',
+      () => {
+        nvml.version('');
+      },
+    ],
   ])('NA-4: refuses a driver version that %s, and closes', async (_name, prepare) => {
     nvml.reset([plainGpu(0)]);
     prepare();
