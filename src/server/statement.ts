@@ -2,7 +2,9 @@
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { deviceSetText, type DeviceSet } from '../../attestation/core/composite/device-set.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { deviceSetsOf } from '../governance/device-sets.ts';
 import { statementEntry } from '../governance/entries.ts';
 import type { ReferenceValues, ReleasePolicy, StagedReferenceValues } from '../governance/predicates.ts';
 import { verifyStatement } from '../governance/statements.ts';
@@ -16,6 +18,11 @@ export const statementRefusals = defineRefusals('unacceptable', {
   'statement-device-class': {
     means: 'Reference values are for a device class that this server does not verify.',
     hint: 'Name a class that the server knows; a newer version of it may know more.',
+  },
+  'statement-device-set': {
+    means:
+      'A release policy declares a set of several devices that no machine can be: not exactly one of them signs for the others.',
+    hint: 'Name one device that binds companions in each set of several, such as sev-snp.',
   },
 });
 
@@ -56,6 +63,20 @@ function checkReleasePolicy(engine: ReleasePolicyEngine, policy: ReleasePolicy):
     const document = appraisalPolicy(policy);
     if (document !== undefined) checkPolicy(document);
   }
+  for (const set of deviceSetsOf(policy)) checkDeviceSet(set);
+}
+
+/** CM-7. What a class that this server does not know can do, a newer server may know. */
+function checkDeviceSet(set: DeviceSet): void {
+  const known = set.every(({ class: name }) => VERIFIED_CLASSES.has(name));
+  const countOf = (demands: DeviceSet): number => demands.reduce((sum, { count }) => sum + count, 0);
+  const binding = set.filter(({ class: name }) => VERIFIED_CLASSES.get(name)?.deviceClass.bindsCompanions);
+  if (!known || countOf(set) === 1 || countOf(binding) === 1) return;
+  throw statementRefusals.error('statement-device-set', {
+    field: 'statement.predicate.deviceSets',
+    expected: 'one device that signs for the others (CM-7)',
+    found: deviceSetText(set),
+  });
 }
 
 /** As with policies: a document that its device class cannot read would refuse every machine of that class. */

@@ -296,6 +296,20 @@ describe('the floors (RP-19), each with its logged refusal (RP-21)', () => {
     expect(await ask(server)).toBe('accepted');
   });
 
+  it('CM-7, GV-59: a set that no machine can be never comes into force', async () => {
+    const server = await TestServer.createReady();
+    const { releasePolicy } = examplePredicates;
+    const demand = (name: string, count: number) => ({ class: name, count, models: 'any', devices: 'any' });
+    const state = (...sets: readonly unknown[]) =>
+      refusalCodeAsync(() =>
+        server.state('release-policy/v1', { ...releasePolicy, epoch: 9, deviceSets: [['tpm'], ...sets] }),
+      );
+    expect(await state(['tpm', 'nvidia-gpu'])).toBe('statement-device-set');
+    expect(await state([demand('sev-snp', 2)])).toBe('statement-device-set');
+    expect(await state([demand('tpm', 2)])).toBe('statement-device-set');
+    expect(await state(['tpm', 'a-later-class'], ['sev-snp', demand('nvidia-gpu', 8)])).toBe('accepted');
+  });
+
   it('RP-20: a policy that does not permit', async () => {
     const server = await enrolledServer();
     const cedar = '@id("never") forbid (principal, action, resource);';
