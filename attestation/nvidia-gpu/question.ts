@@ -4,26 +4,18 @@
  */
 
 import type { JsonValue } from '../core/canonical-json.ts';
-import { defineChecks, judge } from '../core/verdict.ts';
+import { judge } from '../core/verdict.ts';
 import type { Check, Checklist, Refused, Verdict } from '../core/verdict.ts';
 import { appraisalChecks, appraiseDevice } from './appraise.ts';
 import { authenticateReport, reportChecks } from './authenticate.ts';
-import type { AuthenticReport } from './authenticate.ts';
 import type { ChainInputs } from './chain.ts';
+import { demandArchitecture } from './claimed-architecture.ts';
 import { reportClaims } from './claims.ts';
 import type { AppraisalClaims, ReportClaims } from './claims.ts';
 import { readDeviceReport } from './report.ts';
 import type { ReportKind } from './spdm.ts';
 import { readDocuments } from './verify.ts';
 import type { Documents } from './verify.ts';
-
-export const questionChecks = defineChecks('inauthentic', {
-  'gpu-architecture-label': {
-    means: 'The evidence is labelled with another architecture than the certificates have.',
-    hint: 'The label is not signed; collect the evidence again with a tool that labels it rightly.',
-    protects: 'A reader that goes by the label would apply the rules of another chip.',
-  },
-});
 
 /** Everything that the answer depends on. */
 export interface ReportQuestion extends ChainInputs {
@@ -84,7 +76,8 @@ async function judgeReport(question: ReportQuestion, checks: Checklist): Promise
     { ...question, driversWithoutFwid: driversWithoutFwid(documents) },
     checks,
   );
-  demandLabel(authentic, question.architectureLabel, checks);
+  const { architectureLabel } = question;
+  if (architectureLabel !== undefined) demandArchitecture(architectureLabel, authentic, checks);
   const claims = reportClaims(authentic);
   if (documents === undefined) return { ...claims, appraisal: null };
   const appraised = await appraiseDevice(authentic, { ...documents, ...question }, checks);
@@ -97,16 +90,6 @@ async function judgeReport(question: ReportQuestion, checks: Checklist): Promise
 
 function driversWithoutFwid(documents: Documents | undefined): readonly string[] {
   return documents?.policy.class === 'nvidia-gpu' ? documents.policy.driversWithoutFwid : [];
-}
-
-function demandLabel({ chain }: AuthenticReport, label: string | undefined, checks: Checklist): void {
-  if (label === undefined) return;
-  const { architecture } = chain.family;
-  checks.demand(questionChecks, 'gpu-architecture-label', label === architecture, {
-    field: 'arch',
-    expected: architecture,
-    found: label,
-  });
 }
 
 function unjudgedChecks({ expectedNonce, appraisal }: ReportQuestion): readonly UnjudgedCheck[] {

@@ -250,7 +250,7 @@ describe('weightgate evidence verify --nvidia-gpu with several devices', () => {
     const [first = {}, , third = {}] = entries;
     expect(await judged('twice.json', [...entries, first])).toBe('gpu-set-repeated');
     expect(await judged('label.json', entries.with(0, { ...first, arch: 'BLACKWELL' }))).toBe(
-      'gpu-architecture-label',
+      'gpu-architecture',
     );
     expect(await judged('switch.json', entries.with(2, { ...third, arch: 'HOPPER' }))).toBe(
       'gpu-report-blocks',

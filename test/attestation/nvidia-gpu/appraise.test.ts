@@ -503,7 +503,7 @@ describe('reports that stand alone', () => {
     });
     for (const architectureLabel of ['BLACKWELL', 'LS10', 'hopper', '']) {
       expect(await verifyGpuReport({ ...question, architectureLabel })).toMatchObject({
-        refusals: [{ code: 'gpu-architecture-label' }],
+        refusals: [{ code: 'gpu-architecture' }],
       });
     }
   });
