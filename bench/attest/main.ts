@@ -1,4 +1,4 @@
-/** `npm run bench:attest`: how many SEV-SNP reports are verified in a second, beside the signatures alone. */
+/** `npm run bench:attest`: how many reports of guests, GPUs and both are verified in a second, beside the signatures alone. */
 
 import { availableParallelism } from 'node:os';
 import { writeFile } from 'node:fs/promises';
@@ -30,6 +30,21 @@ const LABELS: Readonly<Record<Work, string>> = {
   raw: 'P-384 signatures, node:crypto',
   known: 'reports, chain in memory',
   new: 'reports, chain new each time',
+  gpuAuthentic: 'GPU reports, authenticity alone',
+  gpu: 'GPU reports with manifests',
+  rawPair: 'two P-384 signatures, node:crypto',
+  machine: 'bundles of a guest and a GPU',
+};
+
+/** The signatures alone, of which a kind of work has as many. */
+const RAW_OF: Readonly<Record<Work, Work>> = {
+  raw: 'raw',
+  known: 'raw',
+  new: 'raw',
+  gpuAuthentic: 'raw',
+  gpu: 'raw',
+  rawPair: 'rawPair',
+  machine: 'rawPair',
 };
 
 interface Row {
@@ -67,7 +82,7 @@ interface Bar {
 }
 
 function ratio(rows: readonly Row[], row: Row, figure: 'perSecond' | 'perProcessorSecond'): number {
-  const raw = rows.find(({ work, threads }) => work === 'raw' && threads === row.threads);
+  const raw = rows.find(({ work, threads }) => work === RAW_OF[row.work] && threads === row.threads);
   return raw === undefined ? 0 : row[figure].median / raw[figure].median;
 }
 
@@ -122,7 +137,9 @@ async function main(options: Options): Promise<void> {
 }
 
 const command = new Command('bench:attest')
-  .description('Measures how many SEV-SNP reports are verified in a second, beside the signatures alone.')
+  .description(
+    'Measures how many reports of guests and GPUs are verified in a second, beside the signatures alone.',
+  )
   .option('--seconds <number>', 'of each run', parsePositiveInteger, 2)
   .option('--runs <number>', 'of each kind of work', parsePositiveInteger, 5)
   .option('--json <file>', 'write the figures to a file too')

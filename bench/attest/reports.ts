@@ -16,6 +16,13 @@ import { readReport, SIGNED_BYTES } from '../../attestation/sev-snp/layout.ts';
 import type { ReportQuestion } from '../../attestation/sev-snp/verify.ts';
 import { SimulatedAmd } from '../../src/agent/simulated/sev-snp-authority.ts';
 import { manufactureSimulatedGuest, SimulatedSevGuest } from '../../src/agent/simulated/sev-snp-guest.ts';
+import {
+  makeBenchGpu,
+  makeGpuSubject,
+  makeMachineSubject,
+  type GpuSubject,
+  type MachineSubject,
+} from './machines.ts';
 
 /** A signature as node:crypto takes it, over the same bytes. */
 export interface RawSignature {
@@ -31,11 +38,13 @@ export type Question = ReportQuestion & { readonly expectedReportData: Uint8Arra
 export interface Subject {
   readonly questions: readonly Question[];
   readonly signatures: readonly RawSignature[];
+  readonly gpu: GpuSubject;
+  readonly machine: MachineSubject;
 }
 
 const REPORTS = 64;
 
-/** Makes a hierarchy and a guest, which takes seconds, and asks it for reports. */
+/** Makes hierarchies, a guest and a GPU, which takes seconds, and asks them for reports. */
 export async function makeSubject(): Promise<Subject> {
   const time = Math.floor(Date.now() / 1000);
   const amd = await SimulatedAmd.create('Genoa', time);
@@ -44,7 +53,13 @@ export async function makeSubject(): Promise<Subject> {
     await manufactureSimulatedGuest(folder, amd);
     const guest = await SimulatedSevGuest.open(folder);
     const questions = await Promise.all(Array.from({ length: REPORTS }, () => ask(amd, guest, time)));
-    return { questions, signatures: questions.map(rawSignature) };
+    const gpu = await makeBenchGpu(time);
+    return {
+      questions,
+      signatures: questions.map(rawSignature),
+      gpu: await makeGpuSubject(gpu, time),
+      machine: await makeMachineSubject(gpu, await ask(amd, guest, time), folder),
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
