@@ -36,7 +36,11 @@ async function filesOf() {
     trustVector: { hardware: 97 },
   } as const;
   const decision = {
-    ...{ mode: 'evaluation', lab: 'lab-one', logOrigin: ORIGIN, logIndex: 3, leafHash: digestOf('leaf') },
+    mode: 'evaluation',
+    lab: 'lab-one',
+    logOrigin: ORIGIN,
+    logIndex: 3,
+    leafHash: digestOf('leaf'),
     manifestDigest: digestOf('manifest'),
     agentKeyDigest: digestOf('agent key'),
     evidenceDigest: digestOf('evidence'),
