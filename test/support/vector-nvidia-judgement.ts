@@ -25,6 +25,10 @@ export interface KindJudge<Subject extends NvidiaCase = NvidiaCase> {
   expectation?(subject: Subject): Expectation;
   /** Codes of the refusals, none when it is accepted. Anything thrown but a refusal is a defect and ends the run. */
   refusals(subject: Subject): Promise<readonly string[]>;
+  /** Checks that are made together: where one of them refuses, all of them that must fail have to. */
+  readonly together?: readonly string[];
+  /** Whether a check fails by itself, for those behind another one that refused before them. */
+  failsAlone?(subject: Subject, check: string): Promise<boolean>;
   /** Lines beside the verdict on a vector as it is. */
   facts?(subject: Subject): AsyncIterable<VectorLine>;
 }
@@ -108,6 +112,7 @@ export function verdictLine(
   expectation: Expectation,
   codes: readonly string[],
   table: CheckTable,
+  together: readonly string[] = [],
 ): VectorLine {
   const { outcome, mustFail, allFailing } = expectation;
   const stranger = [...mustFail, ...allFailing].find((check) => !Object.hasOwn(table, check));
@@ -123,15 +128,30 @@ export function verdictLine(
   if (outcome === 'accepted or refused') return { ...line, agrees: true };
   if (outcome === 'accepted' || codes.length === 0)
     return { ...line, agrees: (outcome === 'accepted') === (codes.length === 0) };
-  if (mustFail.length === 0 || mustFail.some((check) => failed.includes(check)))
-    return { ...line, agrees: true };
+  const isNamed = mustFail.length === 0 || mustFail.some((check) => failed.includes(check));
+  const isMadeTogether = failed.some((check) => together.includes(check));
+  const missed = mustFail.filter((check) => together.includes(check) && !failed.includes(check));
+  return { ...line, agrees: isNamed && !(isMadeTogether && missed.length > 0) };
+}
+
+/** Why a refusal counts although it is not that of a named check: it came before that one, which fails by itself. */
+export async function explainOrder<Subject extends NvidiaCase>(
+  line: VectorLine,
+  { mustFail, allFailing }: Expectation,
+  judge: Pick<KindJudge<Subject>, 'checks' | 'failsAlone'>,
+  subject: Subject,
+): Promise<VectorLine> {
+  const failed = line.code.split(' ').flatMap((code) => checksOf(code, judge.checks));
   const earlier = allFailing.find((check) => failed.includes(check));
-  if (earlier === undefined) return { ...line, agrees: false };
-  return {
-    ...line,
-    agrees: false,
-    explanation: `${earlier} fails too, as the manifest says, and is looked at first`,
-  };
+  if (line.agrees || earlier === undefined) return line;
+  for (const check of mustFail) {
+    if ((await judge.failsAlone?.(subject, check)) !== true) continue;
+    return {
+      ...line,
+      explanation: `${earlier} fails too and is looked at before ${check}, which fails by itself`,
+    };
+  }
+  return line;
 }
 
 /** What the manifest calls a check that does not hold, where it says more than true or false. */

@@ -1,5 +1,7 @@
 /** Vectors of reference manifests, and of reports held against them. */
 
+import { readSubjectPublicKeyInfo } from '../../attestation/core/public-key.ts';
+import { verifySignature } from '../../attestation/core/signature.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import { judge } from '../../attestation/core/verdict.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
@@ -48,6 +50,14 @@ const checks: CheckTable = {
 
 export const rimJudge: KindJudge<CaseOf<'rim'>> = {
   checks,
+  async failsAlone(subject, check) {
+    if (check !== 'signature') return false;
+    const [signer] = certificatesOf(subject);
+    if (signer === undefined) return true;
+    const { signedInfo, value } = readRim(fileOf(subject, 'rim')).signature;
+    const key = readSubjectPublicKeyInfo(signer.subjectPublicKeyInfo, 'signer');
+    return !(await verifySignature(key, { algorithm: 'ecdsa', hash: 'SHA-384' }, value, signedInfo));
+  },
   async refusals(subject) {
     return refusalsOf(async () => {
       const rim = await authenticRim(subject);

@@ -43,6 +43,7 @@ const WITHOUT_CPU = 'composite-binding-missing';
 
 export const deviceSetJudge: KindJudge<CaseOf<'device-set'>> = {
   checks,
+  together: ['distinct', 'homogeneous', 'counts', 'topology'],
   async refusals(subject) {
     const codes = await refusalsOf(() =>
       judge(async (checklist) => {

@@ -9,6 +9,7 @@ import { evidenceJudge, opaqueFormatJudge } from './vector-nvidia-evidence.ts';
 import {
   expectationOfMutation,
   expectationOfVector,
+  explainOrder,
   failingLine,
   verdictLine,
 } from './vector-nvidia-judgement.ts';
@@ -62,7 +63,8 @@ async function judgeMutation(set: NvidiaSet, mutation: NvidiaMutation): Promise<
 
 async function judgeCase(line: string, subject: NvidiaCase, expectation: Expectation): Promise<VectorLine> {
   const judge = JUDGES[subject.vector.kind];
-  const { unjudged } = judge;
-  const judged = verdictLine(line, expectation, await judge.refusals(subject), judge.checks);
-  return unjudged === undefined || !judged.agrees ? judged : { ...judged, explanation: unjudged };
+  const { unjudged, checks, together } = judge;
+  const judged = verdictLine(line, expectation, await judge.refusals(subject), checks, together);
+  if (!judged.agrees) return explainOrder(judged, expectation, judge, subject);
+  return unjudged === undefined ? judged : { ...judged, explanation: unjudged };
 }
