@@ -10,6 +10,8 @@ export type GpuJudgement = Omit<ReadyGpusOptions, 'addresses'>;
 
 export interface AgentGpuOptions {
   readonly machine: MachineOptions;
+  /** Whether weights are copied to the GPUs that the engine finds. */
+  readonly engine: { readonly gpu?: boolean };
   /** Needed where the machine's GPUs are used. */
   readonly gpus?: GpuJudgement;
 }
@@ -19,15 +21,15 @@ export interface AgentGpuOptions {
  * because all else is closed by then.
  *
  * @returns undefined where it uses none
- * @throws RefusalError `nvml-*`, `nscq-*`, and those of the verification
+ * @throws RefusalError `nvml-engine-unverified`, other `nvml-*`, `nscq-*`, and those of the verification
  */
 export async function verifyGpus(
-  { machine, gpus }: AgentGpuOptions,
+  { machine, engine, gpus }: AgentGpuOptions,
   undo: AsyncDisposableStack,
   tell: (remark: string) => void,
 ): Promise<ReadyGpus | undefined> {
   const addresses = addressesOfGpus(machine);
-  if (addresses === undefined) return undefined;
+  if (addresses === undefined) return withoutGpus(engine);
   if (gpus === undefined) {
     const facts = { field: 'nvidia-gpu', expected: 'by what GPUs are judged', found: 'nothing' };
     throw gpuEvidenceRefusals.error('nvml-not-judged', facts);
@@ -36,6 +38,16 @@ export async function verifyGpus(
   undo.defer(() => closeTelling(ready, tell));
   for (const remark of ready.remarks) tell(remark);
   return ready;
+}
+
+/** Weights in the memory of a GPU that nobody verified would be in the open (NA-23). */
+function withoutGpus({ gpu }: AgentGpuOptions['engine']): undefined {
+  if (gpu !== true) return undefined;
+  throw gpuEvidenceRefusals.error('nvml-engine-unverified', {
+    field: 'engine',
+    expected: 'no GPU, or GPUs that the agent verifies',
+    found: 'a GPU of which nothing is known',
+  });
 }
 
 async function closeTelling(gpus: ReadyGpus, tell: (remark: string) => void): Promise<void> {

@@ -38,6 +38,10 @@ export const gpuEvidenceRefusals = defineRefusals('unacceptable', {
     means: 'The agent was not told by what it has to judge a device before the GPUs may work.',
     hint: 'Give the agent an appraisal policy for each class of device in this machine.',
   },
+  'nvml-engine-unverified': {
+    means: 'The engine is to use GPUs that the agent has not verified.',
+    hint: 'Name the GPUs with --nvidia-gpu and a policy to judge them by, or leave --gpu out: weights would lie in open memory.',
+  },
   'nvml-nonce': {
     means: 'A device answered with a report for another nonce than the one it was given.',
     hint: 'The library may be too old to pass a nonce on, or something between answers from memory.',

@@ -244,12 +244,12 @@ describe.skipIf(missing.length > 0)(
 
       /** Verifies, does something, and closes all; what was told. */
       async function told(
-        options: AgentGpuOptions,
+        options: Omit<AgentGpuOptions, 'engine'> & Partial<AgentGpuOptions>,
         use: (gpus: ReadyGpus) => Promise<void>,
       ): Promise<string[]> {
         const remarks: string[] = [];
         await using undo = new AsyncDisposableStack();
-        const gpus = await verifyGpus(options, undo, (text) => remarks.push(text));
+        const gpus = await verifyGpus({ engine: {}, ...options }, undo, (text) => remarks.push(text));
         if (gpus !== undefined) await use(gpus);
         await undo.disposeAsync();
         return remarks;
@@ -268,6 +268,17 @@ describe.skipIf(missing.length > 0)(
         const options = { machine: { ...machine(), devices: ['sev-snp' as const] }, gpus: { verification } };
         expect(await told(options, (gpus) => gpus.open())).toEqual([]);
         expect(nvml.get('calls:nvmlInit_v2')).toBe(0);
+      });
+
+      it('NA-23: an engine uses no GPU that the agent has not verified', async () => {
+        const verification = await machineOf([gpu]);
+        const unnamed = { machine: { ...machine(), devices: ['sev-snp' as const] }, engine: { gpu: true } };
+        expect(await refusalCodeAsync(() => told(unnamed, (gpus) => gpus.open()))).toBe(
+          'nvml-engine-unverified',
+        );
+        const named = { machine: machine(), gpus: { verification }, engine: { gpu: true } };
+        expect(await told(named, (gpus) => gpus.open())).toEqual([]);
+        expect(await told({ ...unnamed, engine: { gpu: false } }, (gpus) => gpus.open())).toEqual([]);
       });
 
       it('NA-18, NA-20: says why ready GPUs are accepted, and takes back what it set', async () => {
