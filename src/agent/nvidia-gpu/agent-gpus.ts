@@ -29,7 +29,10 @@ export async function verifyGpus(
   tell: (remark: string) => void,
 ): Promise<ReadyGpus | undefined> {
   const addresses = addressesOfGpus(machine);
-  if (addresses === undefined) return withoutGpus(engine);
+  if (addresses === undefined) {
+    refuseUnverified(engine);
+    return undefined;
+  }
   if (gpus === undefined) {
     const facts = { field: 'nvidia-gpu', expected: 'by what GPUs are judged', found: 'nothing' };
     throw gpuEvidenceRefusals.error('nvml-not-judged', facts);
@@ -41,8 +44,8 @@ export async function verifyGpus(
 }
 
 /** Weights in the memory of a GPU that nobody verified would be in the open (NA-23). */
-function withoutGpus({ gpu }: AgentGpuOptions['engine']): undefined {
-  if (gpu !== true) return undefined;
+function refuseUnverified({ gpu }: AgentGpuOptions['engine']): void {
+  if (gpu !== true) return;
   throw gpuEvidenceRefusals.error('nvml-engine-unverified', {
     field: 'engine',
     expected: 'no GPU, or GPUs that the agent verifies',
