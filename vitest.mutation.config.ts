@@ -12,6 +12,7 @@ export default defineConfig({
     exclude: [
       'test/attestation/browser/**',
       'test/attestation/contract/contract.test.ts',
+      'test/attestation/nvidia-gpu/vectors.test.ts',
       'test/attestation/tpm/{real-tpm,vectors}.test.ts',
     ],
     // The mutated copy stands elsewhere than the project, beside which the shared vectors are looked for.
