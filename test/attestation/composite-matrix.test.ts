@@ -382,36 +382,14 @@ const forms: readonly Row[] = [
   {
     rule: 'CM-2',
     name: 'a digest over the companions in descending order',
-    sent: async ({ guest, tpm, devices: [a] }) => {
-      const members = [
-        await collectOne(a, BINDING, NO_COMPANIONS),
-        await collectOne(tpm, BINDING, NO_COMPANIONS),
-      ];
-      const [first, second] = members.map(({ evidence }) => digestOfEvidence(evidence));
-      const digest = table([
-        [tpm, second!],
-        [a, first!],
-      ]);
-      return [...members, await collectOne(guest, BINDING, digest)];
-    },
+    sent: (world) => withHandwrittenDigest(world, 'descending'),
     sets: [[some('tpm'), ...snpWith(1)]],
     verdict: 'snp-report-data',
   },
   {
     rule: 'CM-2',
     name: 'the same digest in ascending order, written by hand',
-    sent: async ({ guest, tpm, devices: [a] }) => {
-      const members = [
-        await collectOne(a, BINDING, NO_COMPANIONS),
-        await collectOne(tpm, BINDING, NO_COMPANIONS),
-      ];
-      const [first, second] = members.map(({ evidence }) => digestOfEvidence(evidence));
-      const digest = table([
-        [a, first!],
-        [tpm, second!],
-      ]);
-      return [...members, await collectOne(guest, BINDING, digest)];
-    },
+    sent: (world) => withHandwrittenDigest(world, 'ascending'),
     sets: [[some('tpm'), ...snpWith(1)]],
     verdict: 'accepted',
   },
@@ -613,6 +591,18 @@ const devices: readonly Row[] = [
     verdict: 'accepted, simulated',
   },
 ];
+
+/** A guest, a TPM and a device, where the guest signs a digest whose members stand in a given order. */
+async function withHandwrittenDigest(
+  { guest, tpm, devices: [a] }: World,
+  order: 'ascending' | 'descending',
+): Promise<Bundle> {
+  const companions = [a, tpm];
+  const members = await Promise.all(companions.map((one) => collectOne(one, BINDING, NO_COMPANIONS)));
+  const rows = companions.map((one, i) => [one, digestOfEvidence(members[i]!.evidence)] as const);
+  const digest = table(order === 'ascending' ? rows : rows.toReversed());
+  return [...members, await collectOne(guest, BINDING, digest)];
+}
 
 /** A companions digest by hand, over rows in the order in which they are given. */
 function table(rows: readonly (readonly [DeviceAttester, Uint8Array])[]): Uint8Array {

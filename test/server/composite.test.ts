@@ -26,7 +26,7 @@ import { collect } from '../support/composite-world.ts';
 import { examplePredicates } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, SUBJECT, TestServer } from '../support/release-server.ts';
-import { simulatedAmd } from '../support/simulated-amd.ts';
+import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
 import { evidenceOf, manifestReferences, simulatedNvidia } from '../support/simulated-gpu.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -41,22 +41,6 @@ beforeAll(async () => {
   [amd, nvidia] = await Promise.all([simulatedAmd(LINE), simulatedNvidia()]);
   gpus = [await makeGpu(nvidia.devices), await makeGpu(nvidia.devices)];
 }, SLOW);
-
-const launch: JsonValue = {
-  version: 1,
-  class: 'sev-snp',
-  kind: 'launch',
-  name: 'good',
-  measurement: '00'.repeat(48),
-  provenance: {
-    method: 'recorded',
-    tool: 'a test',
-    toolVersion: '1',
-    artefacts: [],
-    parameters: {},
-    madeAt: 0,
-  },
-};
 
 async function guestOf(): Promise<SevSnpAttester> {
   const folder = join(await temporaryFolder(), 'guest');
@@ -117,7 +101,7 @@ async function serverFor(machine: readonly DeviceAttester[]): Promise<TestServer
   await server.state('release-policy/v1', { ...settings, cedar, epoch: 2, statedAt: 0 });
   const minima = await readFile(join(POLICIES, 'reference-values', 'sev-snp', 'amd-2026-02.json'), 'utf8');
   const values: readonly (readonly [string, string, JsonValue])[] = [
-    ['sev-snp', 'good', launch],
+    ['sev-snp', 'good', GUEST_LAUNCH],
     ['sev-snp', 'amd-2026-02', JSON.parse(minima) as JsonValue],
     ...manifestReferences(nvidia, gpus[0]).map(
       (reference, i) => ['nvidia-gpu', `manifest-${i}`, reference] as const,

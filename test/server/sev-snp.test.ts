@@ -42,7 +42,7 @@ import { createServerHome } from '../../src/server/new-home.ts';
 import { examplePredicates, exampleTrustRoot } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, newHome, SUBJECT, TestClock, TestServer } from '../support/release-server.ts';
-import { simulatedAmd } from '../support/simulated-amd.ts';
+import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const POLICIES = join(import.meta.dirname, '..', '..', 'policies');
@@ -57,22 +57,6 @@ async function shippedSettings(): Promise<Record<string, unknown>> {
   const text = await readFile(join(POLICIES, 'release', 'settings-sev-snp.yaml'), 'utf8');
   return parse(text) as Record<string, unknown>;
 }
-
-const launch: JsonValue = {
-  version: 1,
-  class: 'sev-snp',
-  kind: 'launch',
-  name: 'good',
-  measurement: '00'.repeat(48),
-  provenance: {
-    method: 'recorded',
-    tool: 'a test',
-    toolVersion: '1',
-    artefacts: [],
-    parameters: {},
-    madeAt: 0,
-  },
-};
 
 /** A server that grants to one accredited guest, and the means to make others. */
 class Road {
@@ -93,7 +77,7 @@ class Road {
     const cedar = examplePredicates.releasePolicy.cedar;
     const policy = { ...shipped, cedar, epoch: 2, statedAt: 0, ...settings };
     await road.server.state('release-policy/v1', policy);
-    await road.publish('good', launch);
+    await road.publish('good', GUEST_LAUNCH);
     await road.publish('amd-2026-02', await jsonFile('reference-values/sev-snp/amd-2026-02.json'));
     await road.accredit([await road.guest()]);
     return road;

@@ -45,6 +45,7 @@ import {
 } from '../../src/agent/simulated/sev-snp-guest.ts';
 import { makeSoftwareExampleDevice } from '../attestation/contract/example-fixture.ts';
 import { enrolmentOf, makeSoftwareAttester, type SoftwareAttester } from './software-attester.ts';
+import { GUEST_LAUNCH } from './simulated-amd.ts';
 
 export const LAB = 'lab-one';
 /** All certificates of this world are valid then. */
@@ -218,27 +219,11 @@ export class World {
     return {
       anchors: [{ name: 'AMD', certificate: amd.root, simulated: false }],
       collateral: new Map([[collateralNames.revocationList(LINE), amd.revocationList()]]),
-      referenceValues: [launch, JSON.parse(minima) as JsonValue],
+      referenceValues: [GUEST_LAUNCH, JSON.parse(minima) as JsonValue],
       policy: { ...settings.sevSnp, enrolment: 'not-required' },
     };
   }
 }
-
-const launch: JsonValue = {
-  version: 1,
-  class: 'sev-snp',
-  kind: 'launch',
-  name: 'good',
-  measurement: '00'.repeat(48),
-  provenance: {
-    method: 'recorded',
-    tool: 'a test',
-    toolVersion: '1',
-    artefacts: [],
-    parameters: {},
-    madeAt: 0,
-  },
-};
 
 /** The same inputs with anchors that vouch for real hardware, or for simulated. */
 export function real(inputs: ClassInputs, simulated = false): ClassInputs {

@@ -1,13 +1,12 @@
 /** libnvidia-nscq as a library that is compiled for the test, so that the very code that runs in a guest calls it. */
 
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 
 import koffi from 'koffi';
 
 import { NONCE_BYTES } from '../../native/nvml/gpu.ts';
 import type { FakeGpu } from './fake-nvml.ts';
+import { compileLibrary } from './programs.ts';
 
 /** How the answers of the fake differ from sound ones. */
 export interface FakeNscqAnswers {
@@ -43,16 +42,7 @@ const SIGNER = koffi.proto('uint32_t FakeNscqSigner(uint32_t device, void *nonce
 export async function buildFakeNscq(folder: string): Promise<FakeNscq> {
   const library = join(folder, 'libnvidia-nscq.so.2');
   const source = join(import.meta.dirname, 'fake-nscq.c');
-  await promisify(execFile)('cc', [
-    '-shared',
-    '-fPIC',
-    '-pthread',
-    '-Wall',
-    '-Werror',
-    '-o',
-    library,
-    source,
-  ]);
+  await compileLibrary(source, library);
   const loaded = koffi.load(library);
   const reset = loaded.func('void fake_reset(uint32_t)') as (count: number) => void;
   const chain = loaded.func('void fake_chain(uint32_t, void *, uint32_t)') as (

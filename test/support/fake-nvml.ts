@@ -1,14 +1,13 @@
 /** libnvidia-ml as a library that is compiled for the test, so that the very code that runs in a guest calls it. */
 
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 
 import koffi from 'koffi';
 
 import { NONCE_BYTES } from '../../native/nvml/gpu.ts';
 import type { SimulatedNvidiaDevice } from '../../src/agent/simulated/nvidia-device.ts';
 import { signedReport } from '../../src/agent/simulated/nvidia-report.ts';
+import { compileLibrary } from './programs.ts';
 
 /** What a test may set: the state of machine and driver, and how they misbehave. */
 export type FakeNvmlValue =
@@ -68,16 +67,7 @@ export async function behindLibrary(device: SimulatedNvidiaDevice): Promise<Fake
 export async function buildFakeNvml(folder: string): Promise<FakeNvml> {
   const library = join(folder, 'libnvidia-ml.so.1');
   const source = join(import.meta.dirname, 'fake-nvml.c');
-  await promisify(execFile)('cc', [
-    '-shared',
-    '-fPIC',
-    '-pthread',
-    '-Wall',
-    '-Werror',
-    '-o',
-    library,
-    source,
-  ]);
+  await compileLibrary(source, library);
   const loaded = koffi.load(library);
   const set = loaded.func('void fake_set(str, uint32_t)') as FakeNvml['set'];
   const reset = loaded.func('void fake_reset()') as () => void;

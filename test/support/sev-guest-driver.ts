@@ -1,12 +1,11 @@
 /** The driver sev-guest in a library that is compiled for the test, so that the very code that runs in a guest calls it. */
 
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 
 import koffi from 'koffi';
 
 import { ioctlOf, type Ioctl } from '../../native/sev-guest/device.ts';
+import { compileLibrary } from './programs.ts';
 
 /** What the next requests meet. */
 export interface DriverAnswers {
@@ -33,7 +32,7 @@ export interface FakeDriver {
 export async function buildFakeDriver(folder: string): Promise<FakeDriver> {
   const library = join(folder, 'sev-guest-driver.so');
   const source = join(import.meta.dirname, 'sev-guest-driver.c');
-  await promisify(execFile)('cc', ['-shared', '-fPIC', '-Wall', '-Werror', '-o', library, source]);
+  await compileLibrary(source, library);
   const loaded = koffi.load(library);
   const reset = loaded.func('void driver_reset()') as () => void;
   const set = loaded.func('void driver_set(int, int, uint32_t, uint32_t, uint32_t, uint32_t)') as (

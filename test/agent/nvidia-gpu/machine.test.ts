@@ -19,12 +19,12 @@ import { saveSimulatedMachine } from '../../../src/agent/simulated/nvidia-machin
 import { systemClock } from '../../../src/platform/clock.ts';
 import { behindLibrary, buildFakeNvml, type FakeGpu, type FakeNvml } from '../../support/fake-nvml.ts';
 import { buildFakeNscq, type FakeNscq } from '../../support/fake-nscq.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 
 const NONCE = new Uint8Array(32).map((_byte, i) => i + 7);
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(`devices of NVIDIA (missing: ${missing.join(', ') || 'nothing'})`, () => {
   let folder: string;

@@ -7,11 +7,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Finding } from '../../../src/agent/finding.ts';
 import { examineGpus } from '../../../src/agent/nvidia-gpu/readiness.ts';
 import { buildFakeNvml, type FakeNvml } from '../../support/fake-nvml.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 
 const GPU = { chain: new Uint8Array(10), report: (): Uint8Array => new Uint8Array(10) };
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(`GPUs in doctor (missing: ${missing.join(', ') || 'nothing'})`, () => {
   let folder: string;

@@ -14,7 +14,7 @@ import { makeProtectedPcie } from '../../../src/agent/simulated/nvidia-machine.t
 import type { SimulatedVendor } from '../../../src/agent/simulated/nvidia-vendor.ts';
 import { behindLibrary, buildFakeNvml, type FakeGpu, type FakeNvml } from '../../support/fake-nvml.ts';
 import { buildFakeNscq, type FakeNscq } from '../../support/fake-nscq.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import {
   GPU_POLICY,
@@ -26,7 +26,7 @@ import {
 
 const SET_READY_STATE = 'calls:nvmlSystemSetConfComputeGpusReadyState';
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(
   `the ready state of GPUs (missing: ${missing.join(', ') || 'nothing'})`,

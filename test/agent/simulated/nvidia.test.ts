@@ -25,14 +25,14 @@ import {
 } from '../../../src/agent/simulated/nvidia-machine.ts';
 import { manifestOf } from '../../../src/agent/simulated/nvidia-report.ts';
 import type { SimulatedVendor } from '../../../src/agent/simulated/nvidia-vendor.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { absentPrograms } from '../../support/programs.ts';
 import { simulatedNvidia } from '../../support/simulated-gpu.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const NONCE = new Uint8Array(32).fill(0x5a);
 const NOW = Math.floor(Date.now() / 1000);
 const CHIPS = ['GH100', 'GB100', 'GB202'] as const;
-const withoutOpenssl = missingPrograms(['openssl']).length > 0;
+const withoutOpenssl = absentPrograms(['openssl']).length > 0;
 
 describe('the simulated hierarchy of devices', () => {
   it.each([...CHIPS, 'LS10'] as const)('NS-1: has the names and extensions of %s', async (chip) => {
@@ -64,7 +64,7 @@ describe('the simulated hierarchy of devices', () => {
     expect(equalBytes(after.leaf.certificate, before.leaf.certificate)).toBe(false);
   });
 
-  it.skipIf(withoutOpenssl)('NS-1, NS-4: OpenSSL accepts chains and answers', async () => {
+  it.skipIf(withoutOpenssl)('NS-1, NS-4: OpenSSL accepts chains and answers (needs openssl)', async () => {
     const vendor = await simulatedNvidia();
     const folder = await temporaryFolder();
     const device = await makeGpu(vendor.devices);

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NscqSystem } from '../../../native/nscq/nscq.ts';
 import { buildFakeNscq, type FakeNscq, type FakeNscqAnswers } from '../../support/fake-nscq.ts';
 import type { FakeGpu } from '../../support/fake-nvml.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 
 const NONCE = new Uint8Array(32).map((_byte, i) => 200 - i);
@@ -20,7 +20,7 @@ function plainSwitch(number: number, reportBytes = 2248): FakeGpu {
   return { chain, report };
 }
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(`switches by NSCQ (missing: ${missing.join(', ') || 'nothing'})`, () => {
   let folder: string;

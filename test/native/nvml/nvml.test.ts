@@ -16,7 +16,7 @@ import {
   settingsRequest,
 } from '../../../native/nvml/structures.ts';
 import { buildFakeNvml, type FakeGpu, type FakeNvml } from '../../support/fake-nvml.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 
 const NONCE = new Uint8Array(32).map((_byte, i) => i + 1);
@@ -29,7 +29,7 @@ function plainGpu(number: number, reportBytes = 4117): FakeGpu {
   return { chain, report };
 }
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(`GPUs by NVML (missing: ${missing.join(', ') || 'nothing'})`, () => {
   let folder: string;

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { DeviceSevGuest } from '../../../native/sev-guest/device.ts';
 import { cutCertificateTable } from '../../../native/sev-guest/messages.ts';
-import { missingPrograms } from '../../support/programs.ts';
+import { missingCompiler } from '../../support/programs.ts';
 import { refusalCode as refusalCodeSync, refusalCodeAsync } from '../../support/refusal-code.ts';
 import { buildFakeDriver, type DriverAnswers, type FakeDriver } from '../../support/sev-guest-driver.ts';
 
@@ -24,7 +24,7 @@ function tableOf(bytes: number, offset = 48): Uint8Array {
   return table;
 }
 
-const missing = missingPrograms(['cc']);
+const missing = missingCompiler();
 
 describe.skipIf(missing.length > 0)(`reports by ioctl (missing: ${missing.join(', ') || 'nothing'})`, () => {
   let folder: string;
