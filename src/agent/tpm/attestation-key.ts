@@ -5,8 +5,8 @@ import { encode } from '../../../attestation/core/layout.ts';
 import { RefusalError } from '../../../attestation/core/refusal.ts';
 import { type PublicArea, publicArea } from '../../../attestation/tpm/layout.ts';
 import { computeName, computeQualifiedName, hierarchyName } from '../../../attestation/tpm/name.ts';
-import { Handle, HandleRange } from './commands.ts';
-import type { LoadedKey, Tpm } from './tpm.ts';
+import { Handle, HandleRange } from '../../../native/tpm-commands/commands.ts';
+import type { LoadedKey, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 /** A loaded attestation key. One that was taken over is not unloaded: another agent may be using it. */
 export interface AttestationKey extends LoadedKey {

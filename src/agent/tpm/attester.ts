@@ -25,9 +25,13 @@ import type { DeviceAttester, DeviceRequest, TpmRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
 import { type AttestationKey, loadAttestationKey } from './attestation-key.ts';
 import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
-import { tpmAnswerRefusals, tpmContentRefusals, tpmStateRefusals } from './refusals.ts';
-import { type PcrValue, toSelectionList } from './selection.ts';
-import { type ClockReading, Tpm } from './tpm.ts';
+import {
+  tpmAnswerRefusals,
+  tpmContentRefusals,
+  tpmStateRefusals,
+} from '../../../native/tpm-commands/refusals.ts';
+import { type PcrValue, toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { type ClockReading, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 /** The hash of the signing scheme of every attestation key that is made here; the quote's digest is made with it. */
 const SCHEME_HASH = tpmHash(Algorithm.sha256, 'attestationKey.scheme');

@@ -8,9 +8,9 @@ import {
   endorsementKeyTemplates,
   type EndorsementTemplateName,
 } from '../../../attestation/tpm/templates.ts';
-import { Handle, HandleRange } from './commands.ts';
-import { tpmAnswerRefusals } from './refusals.ts';
-import type { LoadedKey, Tpm } from './tpm.ts';
+import { Handle, HandleRange } from '../../../native/tpm-commands/commands.ts';
+import { tpmAnswerRefusals } from '../../../native/tpm-commands/refusals.ts';
+import type { LoadedKey, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 export interface Endorsement {
   readonly template: EndorsementTemplateName;

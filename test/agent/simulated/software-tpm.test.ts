@@ -13,8 +13,8 @@ import {
   SoftwareTpm,
 } from '../../../src/agent/simulated/software-tpm.ts';
 import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
-import { toPcrValues, toSelectionList } from '../../../src/agent/tpm/selection.ts';
-import { Tpm } from '../../../src/agent/tpm/tpm.ts';
+import { toPcrValues, toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
 

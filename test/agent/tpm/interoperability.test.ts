@@ -8,8 +8,8 @@ import { bigEndian, decode, encode, sizedBytes } from '../../../attestation/core
 import { Algorithm, decodePublicArea } from '../../../attestation/tpm/layout.ts';
 import { writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
-import { toSelectionList } from '../../../src/agent/tpm/selection.ts';
-import { Tpm } from '../../../src/agent/tpm/tpm.ts';
+import { toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
 import {
   credentialFile,

@@ -1,6 +1,6 @@
 /** Every way in which a TPM that answers can still not give the evidence that the agent needs. */
 
-import { defineRefusals } from '../../../attestation/core/refusal.ts';
+import { defineRefusals } from '../../attestation/core/refusal.ts';
 
 export const tpmAnswerRefusals = defineRefusals('environment', {
   'tpm-response': {

@@ -2,17 +2,17 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
-import { type ValueOf } from '../../../attestation/core/layout.ts';
+import { concatBytes, toHex } from '../../attestation/core/bytes.ts';
+import { type ValueOf } from '../../attestation/core/layout.ts';
 import {
   Algorithm,
   ObjectAttribute,
   type PcrSelectionList,
   type PublicArea,
   type Signature,
-} from '../../../attestation/tpm/layout.ts';
-import { openTpm, type OpenTpmOptions } from '../../../native/tpm/open.ts';
-import type { TpmTransport } from '../../../native/tpm/transport.ts';
+} from '../../attestation/tpm/layout.ts';
+import { openTpm, type OpenTpmOptions } from '../tpm/open.ts';
+import type { TpmTransport } from '../tpm/transport.ts';
 import * as commands from './commands.ts';
 import {
   type Command,

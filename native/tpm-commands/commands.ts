@@ -15,7 +15,7 @@ import {
   structure,
   type ValueOf,
   variants,
-} from '../../../attestation/core/layout.ts';
+} from '../../attestation/core/layout.ts';
 import {
   Algorithm,
   attestSized,
@@ -27,7 +27,7 @@ import {
   pcrSelectionList,
   publicAreaSized,
   signature,
-} from '../../../attestation/tpm/layout.ts';
+} from '../../attestation/tpm/layout.ts';
 import type { Command } from './frames.ts';
 
 const { u8, u16, u32, u64 } = bigEndian;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { describeResponseCode } from '../../../src/agent/tpm/response-code.ts';
+import { describeResponseCode } from '../../../native/tpm-commands/response-code.ts';
 
 describe('the name of a response code', () => {
   it.each([

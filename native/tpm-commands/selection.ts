@@ -1,9 +1,9 @@
 /** PCR selections as people write them, and as the TPM takes them apart: it returns at most eight values at once. */
 
-import { toHex } from '../../../attestation/core/bytes.ts';
-import { tpmHash } from '../../../attestation/tpm/hash.ts';
-import { Algorithm, type PcrSelectionList } from '../../../attestation/tpm/layout.ts';
-import { selectPcrs } from '../../../attestation/tpm/pcr-selection.ts';
+import { toHex } from '../../attestation/core/bytes.ts';
+import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { Algorithm, type PcrSelectionList } from '../../attestation/tpm/layout.ts';
+import { selectPcrs } from '../../attestation/tpm/pcr-selection.ts';
 
 /** The banks that count as evidence. */
 type PcrBank = 'sha256' | 'sha384';

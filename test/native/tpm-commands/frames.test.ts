@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { fromHex, toHex } from '../../../attestation/core/bytes.ts';
-import * as commands from '../../../src/agent/tpm/commands.ts';
-import { type Command, decodeResponse, encodeCommand } from '../../../src/agent/tpm/frames.ts';
-import { toSelectionList } from '../../../src/agent/tpm/selection.ts';
-import { Tpm } from '../../../src/agent/tpm/tpm.ts';
+import * as commands from '../../../native/tpm-commands/commands.ts';
+import { type Command, decodeResponse, encodeCommand } from '../../../native/tpm-commands/frames.ts';
+import { toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 import { refusalCode, refusalCodeAsync } from '../../support/refusal-code.ts';
 
 const declared = Object.values(commands).filter(

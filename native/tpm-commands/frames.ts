@@ -3,7 +3,7 @@
  * authorizations without an HMAC are made: empty passwords, and policy sessions whose policy is their whole strength.
  */
 
-import { concatBytes } from '../../../attestation/core/bytes.ts';
+import { concatBytes } from '../../attestation/core/bytes.ts';
 import {
   bigEndian,
   decode,
@@ -13,8 +13,8 @@ import {
   sized,
   sizedBytes,
   structure,
-} from '../../../attestation/core/layout.ts';
-import { digestSized } from '../../../attestation/tpm/layout.ts';
+} from '../../attestation/core/layout.ts';
+import { digestSized } from '../../attestation/tpm/layout.ts';
 import { tpmContentRefusals } from './refusals.ts';
 
 const { u8, u16, u32 } = bigEndian;

@@ -8,8 +8,8 @@ import { tpmHash } from '../../../attestation/tpm/hash.ts';
 import { selectPcrs } from '../../../attestation/tpm/pcr-selection.ts';
 import { attestationKeyTemplates, endorsementKeyTemplates } from '../../../attestation/tpm/templates.ts';
 import { loadTctiLibrary } from '../../../native/tpm/tctildr.ts';
-import { Handle, HandleRange, Property } from '../../../src/agent/tpm/commands.ts';
-import { Tpm } from '../../../src/agent/tpm/tpm.ts';
+import { Handle, HandleRange, Property } from '../../../native/tpm-commands/commands.ts';
+import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 import { refusalCode, refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
 
