@@ -15,7 +15,7 @@ import { HUGE_PAGE_BYTES, SecretMemory } from '../../native/memory/secret-memory
 import { loadTctiLibrary } from '../../native/tpm/tctildr.ts';
 import { examined, missing, ready, remark, type Finding, type Found } from './finding.ts';
 import { examineGpus } from './nvidia-gpu/readiness.ts';
-import { Tpm } from './tpm/tpm.ts';
+import { Tpm } from '../../native/tpm-commands/tpm.ts';
 
 type Examination = () => Found | Promise<Found>;
 

@@ -15,7 +15,7 @@ import { X509Certificate } from 'node:crypto';
 
 import { excerpt } from '../../../attestation/core/bytes.ts';
 import { defineRefusals, RefusalError } from '../../../attestation/core/refusal.ts';
-import { Tpm } from '../tpm/tpm.ts';
+import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 export const softwareTpmRefusals = defineRefusals('environment', {
   'tpm-simulator-missing': {

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 
-import { selectedPcrs, toPcrValues, toSelectionList } from '../../agent/tpm/selection.ts';
-import { Tpm } from '../../agent/tpm/tpm.ts';
+import { readCurrentPcrs } from '../../agent/tpm/current-pcrs.ts';
 import { writeCanonicalFile } from '../../platform/canonical-file.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { displayNameArgument, identifierArgument } from '../arguments.ts';
@@ -33,23 +32,17 @@ function parsePcrs(text: string): readonly number[] {
 
 /** Reads the PCRs of a machine that is known to be good, as a reference document. */
 async function recordReference(options: RecordOptions): Promise<void> {
-  const tpm = await Tpm.open(options.tpm);
-  try {
-    const selection = toSelectionList({ sha256: options.pcrs });
-    const values = toPcrValues(await tpm.readPcrs(selection)).sha256 ?? {};
-    const document = {
-      version: 1,
-      class: 'tpm',
-      name: options.name,
-      bank: 'sha256',
-      pcrs: Object.fromEntries(Object.entries(values).map(([pcr, value]) => [pcr, [value]])),
-      provenance: { source: options.source, recordedAt: systemClock.posixSeconds() },
-    };
-    await writeCanonicalFile(options.out, document, { overwrite: false });
-    print(`${selectedPcrs(selection).length} PCR values written to ${options.out}`);
-  } finally {
-    await tpm.close();
-  }
+  const values = await readCurrentPcrs(options.tpm, options.pcrs);
+  const document = {
+    version: 1,
+    class: 'tpm',
+    name: options.name,
+    bank: 'sha256',
+    pcrs: Object.fromEntries(Object.entries(values).map(([pcr, value]) => [pcr, [value]])),
+    provenance: { source: options.source, recordedAt: systemClock.posixSeconds() },
+  };
+  await writeCanonicalFile(options.out, document, { overwrite: false });
+  print(`${Object.keys(values).length} PCR values written to ${options.out}`);
 }
 
 /** `weightgate reference record|record-guest|sev-snp|id-block|publish|diff`: what a good machine measures. */
