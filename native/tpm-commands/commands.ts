@@ -96,7 +96,8 @@ const ticket = structure({ tag: u16(), hierarchy: u32(), digest: digestSized });
 const LARGEST_BUFFER_BYTES = 2048;
 const bufferSized: Layout<Uint8Array> = sizedBytes(u16({ max: LARGEST_BUFFER_BYTES }));
 
-function declare<P, R>(
+/** A command, where nothing else is said without authorizations and without a handle in its response. */
+export function declare<P, R>(
   declaration: Pick<Command<P, R>, 'name' | 'code' | 'parameters' | 'response'> & Partial<Command<P, R>>,
 ): Command<P, R> {
   return { authorizations: 0, returnsHandle: false, ...declaration };
