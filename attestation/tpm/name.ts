@@ -24,7 +24,8 @@ export function computeName(area: PublicArea): Uint8Array {
   return nameFrom(area.nameAlgorithm, encode(publicArea, area, 'publicArea'));
 }
 
-function nameFrom(algorithm: number, bytes: Uint8Array): Uint8Array {
+/** The Name of what stands in `bytes`: its algorithm and then the digest. @throws RefusalError `tpm-hash` */
+export function nameFrom(algorithm: number, bytes: Uint8Array): Uint8Array {
   const digest = tpmHash(algorithm, 'nameAlgorithm').digest(bytes);
   return encode(nameLayout, { algorithm, digest }, 'name');
 }
