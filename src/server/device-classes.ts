@@ -42,9 +42,8 @@ export interface VendorRoot {
 }
 
 const DEVICES_ONLY: readonly AnchorPurpose[] = ['endorsements'];
-/** Devices and manifests have roots of their own, and neither stands for the other. */
-const DEVICES_AND_MANIFESTS: readonly AnchorPurpose[] = ['endorsements', 'reference-values'];
-const NVIDIA_ROOTS = NVIDIA_AUTHORITIES.filter(({ purpose }) => DEVICES_AND_MANIFESTS.includes(purpose));
+/** Devices, manifests and the attestation service have roots of their own, and none stands for another. */
+const NVIDIA_PURPOSES: readonly AnchorPurpose[] = ['endorsements', 'reference-values', 'attestation-results'];
 
 const CLASSES: readonly VerifiedClass[] = [
   {
@@ -72,8 +71,8 @@ const CLASSES: readonly VerifiedClass[] = [
     request: ({ nvidiaGpu: document }) => (document === undefined ? undefined : { class: 'nvidia-gpu' }),
     checkPolicy: nvidia.readGpuPolicy,
     checkReferenceValues: (document) => nvidia.readReferenceValues('nvidia-gpu', document),
-    anchorPurposes: DEVICES_AND_MANIFESTS,
-    vendorRoots: NVIDIA_ROOTS,
+    anchorPurposes: NVIDIA_PURPOSES,
+    vendorRoots: NVIDIA_AUTHORITIES,
   },
   {
     deviceClass: nvswitchDeviceClass,
@@ -81,8 +80,8 @@ const CLASSES: readonly VerifiedClass[] = [
     request: ({ nvswitch: document }) => (document === undefined ? undefined : { class: 'nvswitch' }),
     checkPolicy: nvidia.readSwitchPolicy,
     checkReferenceValues: (document) => nvidia.readReferenceValues('nvswitch', document),
-    anchorPurposes: DEVICES_AND_MANIFESTS,
-    vendorRoots: NVIDIA_ROOTS,
+    anchorPurposes: NVIDIA_PURPOSES,
+    vendorRoots: NVIDIA_AUTHORITIES,
   },
 ];
 

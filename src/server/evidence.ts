@@ -83,10 +83,11 @@ export async function judgeEvidence(
     ]);
     const policy = state.releasePolicy?.policy;
     const deviceSets = policy === undefined ? [] : deviceSetsOf(policy);
-    const isKnown = (device: ClaimedDevice): boolean =>
-      enrolments.has(deviceKey(device.deviceClass.name, device.identity)) ||
-      !demandsEnrolment(policy, device.deviceClass.name);
-    const { collateral, failures } = await gatherCollateral(setup, claimed, deviceSets, isKnown);
+    const { collateral, failures } = await gatherCollateral(setup, claimed, deviceSets, {
+      isKnown: ({ deviceClass: { name }, identity }) =>
+        enrolments.has(deviceKey(name, identity)) || !demands(policy, name, 'enrolment'),
+      isJudgedRemotely: ({ deviceClass: { name } }) => demands(policy, name, 'remoteResult'),
+    });
     const counting = { at: time, machine: speakerOf(claimed) };
     const classes = classInputs(setup, state, collateral, counting);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
@@ -105,11 +106,15 @@ export async function judgeEvidence(
   }
 }
 
-/** Whether the policy takes only enrolled devices of a class. Every class that has the choice calls it so. */
-function demandsEnrolment(policy: ReleasePolicy | undefined, className: string): boolean {
+/** Whether the policy of a class requires what it leaves to choose. Every class that has the choice calls it so. */
+function demands(
+  policy: ReleasePolicy | undefined,
+  className: string,
+  choice: 'enrolment' | 'remoteResult',
+): boolean {
   const document = policy && VERIFIED_CLASSES.get(className)?.appraisalPolicy(policy);
-  const members = typeof document === 'object' && document !== null ? document : {};
-  return 'enrolment' in members && members['enrolment'] === 'required';
+  const members: object = typeof document === 'object' && document !== null ? document : {};
+  return Object.entries(members).some(([name, value]) => name === choice && value === 'required');
 }
 
 /** What becomes of a request whose evidence does not hold. */

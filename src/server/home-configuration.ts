@@ -13,8 +13,15 @@ import { HOME_PLACES } from './home-layout.ts';
 const path = z.string().min(1).max(1000);
 const address = z.url({ protocol: /^https$/ });
 
-/** The attestation service of NVIDIA is asked for nothing: no policy of this release rests on its tokens. */
-const nvidiaAddresses = z.strictObject({ manifests: address, ocsp: address });
+/**
+ * The attestation service is asked only where the release policy demands its result (CO-19), and learns then which machine
+ * attests with what: its address is for the operator to write.
+ */
+const nvidiaAddresses = z.strictObject({
+  manifests: address,
+  ocsp: address,
+  attestation: address.nullable().default(null),
+});
 
 const configurationSchema = z.strictObject({
   version: z.literal(1),
@@ -66,7 +73,7 @@ export function defaultConfiguration(
     collateral: {
       folder: HOME_PLACES.collateral,
       keyService: mode === 'production' ? KDS_ADDRESS : null,
-      nvidia: mode === 'production' ? { manifests, ocsp } : null,
+      nvidia: mode === 'production' ? { manifests, ocsp, attestation: null } : null,
     },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };

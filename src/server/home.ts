@@ -18,6 +18,7 @@ import { DirectoryStore } from '../platform/collateral/directory-store.ts';
 import { KeptCollateral } from '../platform/collateral/kept-collateral.ts';
 import { nvidiaCollateralCheck } from '../platform/collateral/nvidia-check.ts';
 import type { NvidiaItem } from '../platform/collateral/nvidia-items.ts';
+import { NvidiaRemoteService } from '../platform/collateral/nvidia-remote-service.ts';
 import { NvidiaServices } from '../platform/collateral/nvidia-services.ts';
 import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
 import { readAnchors } from './anchors.ts';
@@ -164,6 +165,7 @@ function openCollateral(
   const store = new DirectoryStore(join(home, folder));
   const anchorsOf = (name: string): readonly TrustAnchor[] => anchors.get(name) ?? [];
   const ofNvidia = [nvidiaGpuDeviceClass, nvswitchDeviceClass].flatMap(({ name }) => anchorsOf(name));
+  const attestation = nvidia?.attestation ?? undefined;
   return {
     collateral: new KeptCollateral({
       store,
@@ -177,7 +179,10 @@ function openCollateral(
       clock,
       ...(nvidia === null
         ? {}
-        : { upstream: new NvidiaServices({ addresses: { ...nvidia, attestation: undefined }, clock }) }),
+        : { upstream: new NvidiaServices({ addresses: { ...nvidia, attestation }, clock }) }),
     }),
+    ...(attestation === undefined
+      ? {}
+      : { nvidiaRemote: new NvidiaRemoteService({ address: attestation, clock }) }),
   };
 }

@@ -42,13 +42,14 @@ describe('what a server fetches', () => {
     const { asked, sources } = forgetful();
     const [known, stranger] = devices;
     const isKnown = (device: ClaimedDevice): boolean => device === known;
-    const none = await gatherCollateral(sources, [stranger], SETS, isKnown);
+    const standing = { isKnown, isJudgedRemotely: () => false };
+    const none = await gatherCollateral(sources, [stranger], SETS, standing);
     expect(asked).toEqual([]);
     expect(none.failures).toMatchObject([{ code: 'collateral-not-asked', found: stranger.identity }]);
-    const both = await gatherCollateral(sources, [known, stranger], SETS, isKnown);
+    const both = await gatherCollateral(sources, [known, stranger], SETS, standing);
     expect(both.failures).toMatchObject([{ code: 'collateral-not-asked' }]);
     const alone = forgetful();
-    await gatherCollateral(alone.sources, [known], SETS, isKnown);
+    await gatherCollateral(alone.sources, [known], SETS, standing);
     expect(alone.asked.length).toBeGreaterThan(0);
     expect(asked).toEqual(alone.asked);
   });

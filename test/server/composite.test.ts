@@ -9,7 +9,9 @@ import { parse } from 'yaml';
 
 import { toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { readCertificate } from '../../attestation/core/x509.ts';
 import { nvidiaGpuDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
+import type { DeviceEvidence, GpuEvidence } from '../../attestation/nvidia-gpu/evidence.ts';
 import type { DeviceAttester } from '../../src/agent/evidence.ts';
 import { requestRelease } from '../../src/agent/key-release.ts';
 import { machineName } from '../../src/agent/machine.ts';
@@ -21,9 +23,10 @@ import { manufactureSimulatedGuest } from '../../src/agent/simulated/sev-snp-gue
 import type { DecisionEntry } from '../../src/governance/entries.ts';
 import { DirectoryStore } from '../../src/platform/collateral/directory-store.ts';
 import { pinFile } from '../../src/server/anchors.ts';
-import { judgeEvidence } from '../../src/server/evidence.ts';
+import { judgeEvidence, type VerifierSetup } from '../../src/server/evidence.ts';
 import { collect } from '../support/composite-world.ts';
 import { examplePredicates } from '../support/governance.ts';
+import { answerOver, goodGpu, keySet, NrasSigner } from '../support/nras-service.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, SUBJECT, TestServer } from '../support/release-server.ts';
 import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
@@ -91,12 +94,16 @@ async function storeFor(store: DirectoryStore, device: SimulatedNvidiaDevice): P
   }
 }
 
-/** A server that grants to a machine of one guest and one GPU. */
-async function serverFor(machine: readonly DeviceAttester[]): Promise<TestServer> {
+/** A server that grants to a machine of one guest and one GPU. @param gpuPolicy members that are changed */
+async function serverFor(
+  machine: readonly DeviceAttester[],
+  gpuPolicy: Readonly<Record<string, JsonValue>> = {},
+): Promise<TestServer> {
   const server = await TestServer.createReady();
   await install(server);
   const text = await readFile(join(POLICIES, 'release', 'settings-sev-snp-nvidia-gpu.yaml'), 'utf8');
-  const settings = parse(text) as Record<string, unknown>;
+  const parsed = parse(text) as Record<'nvidiaGpu', object>;
+  const settings = { ...parsed, nvidiaGpu: { ...parsed.nvidiaGpu, ...gpuPolicy } };
   const { cedar } = examplePredicates.releasePolicy;
   await server.state('release-policy/v1', { ...settings, cedar, epoch: 2, statedAt: 0 });
   const minima = await readFile(join(POLICIES, 'reference-values', 'sev-snp', 'amd-2026-02.json'), 'utf8');
@@ -124,6 +131,24 @@ async function serverFor(machine: readonly DeviceAttester[]): Promise<TestServer
     statedAt,
   });
   return server;
+}
+
+/** NVIDIA's attestation service as it answers about a device that is in order. */
+function serviceOf(signer: NrasSigner, time: number) {
+  const times = { iat: time - 10, nbf: time - 10, exp: time + 3000 };
+  return {
+    ask: ({ report, certificates: [leaf] }: DeviceEvidence): Promise<Uint8Array> => {
+      const { serialNumber } = readCertificate(leaf ?? new Uint8Array(), 'leaf');
+      const said = { ...times, eat_nonce: toHex(report.message.request.nonce) };
+      const { driverVersion, vbiosVersion } = report.fields as GpuEvidence['report']['fields'];
+      const claims = {
+        ...{ ...goodGpu, ...said, ueid: BigInt(`0x${toHex(serialNumber)}`).toString() },
+        'x-nvidia-gpu-driver-version': driverVersion,
+        'x-nvidia-gpu-vbios-version': vbiosVersion,
+      };
+      return Promise.resolve(answerOver(signer, { 'GPU-0': signer.token(claims) }, said));
+    },
+  };
 }
 
 async function lastDecision(server: TestServer): Promise<DecisionEntry> {
@@ -169,6 +194,48 @@ describe('a release to a machine with a GPU', () => {
       };
       expect(await ask([guest, relayed])).toBe('gpu-nonce');
       expect(await ask([guest, gpu])).toBe('accepted');
+    },
+    SLOW,
+  );
+
+  it(
+    'NG-48, CO-19: is granted with the result that the policy demands of NVIDIA, and never without',
+    async () => {
+      const machine = [await guestOf(), await attesterOf(gpus[0])];
+      const server = await serverFor(machine, { remoteResult: 'required' });
+      const { verifier, governance, storage } = server.home;
+      const time = governance.now();
+      const signer = new NrasSigner(time);
+      const anchorsOfGpus = [
+        ...(verifier.anchors.get('nvidia-gpu') ?? []),
+        signer.anchor({ simulated: true }),
+      ];
+      const remote: VerifierSetup = {
+        ...verifier,
+        anchors: new Map([...verifier.anchors, ['nvidia-gpu', anchorsOfGpus]]),
+        nvidiaCollateral: {
+          find: (item) =>
+            item.kind === 'nras-keys'
+              ? Promise.resolve(keySet(signer.jwk()))
+              : verifier.nvidiaCollateral.find(item),
+        },
+        nvidiaRemote: serviceOf(signer, time),
+      };
+      const judge = async (setup: VerifierSetup) => {
+        const binding = randomBytes(32);
+        const devices = (await collect(machine, binding)).map((device) => ({ ...device }));
+        const question = { evidence: { version: 1, devices }, binding, lab: 'lab-one', time };
+        return await judgeEvidence(setup, governance.state, storage, question);
+      };
+      const granted = await judge(remote);
+      expect(granted.summary).toMatchObject({ outcome: 'accepted' });
+      expect([...granted.collateral.keys()].filter((name) => name.startsWith('nras'))).toHaveLength(2);
+      const { nvidiaRemote: _, ...without } = remote;
+      const codes = ({ summary }: Awaited<ReturnType<typeof judge>>): readonly string[] =>
+        summary.outcome === 'refused' ? summary.refusals.map(({ code }) => code) : [];
+      expect(codes(await judge(without))).toEqual(['gpu-remote-result', 'collateral-service-missing']);
+      const strangers = { ...remote, nvidiaRemote: serviceOf(new NrasSigner(time), time) };
+      expect(codes(await judge(strangers))).toEqual(['nras-signature']);
     },
     SLOW,
   );

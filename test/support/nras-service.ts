@@ -26,7 +26,8 @@ export class NrasSigner {
   readonly intermediate: Uint8Array;
   private readonly key = generateKeyPairSync('ec', { namedCurve: 'P-384' });
 
-  constructor() {
+  /** @param time POSIX seconds: its certificates are good then */
+  constructor(time = NRAS_TIME) {
     const authority = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const year = 365 * 86_400;
     const names = { issuer: 'NRAS Intermediate', serialNumber: 1 };
@@ -34,8 +35,8 @@ export class NrasSigner {
       {
         ...names,
         subject: names.issuer,
-        notBefore: dateOf(NRAS_TIME - year),
-        notAfter: dateOf(NRAS_TIME + year),
+        notBefore: dateOf(time - year),
+        notAfter: dateOf(time + year),
         publicKey: spki(authority.publicKey),
         extensions: authorityExtensions(undefined),
       },
@@ -46,8 +47,8 @@ export class NrasSigner {
       {
         ...names,
         subject: 'NRAS GH100',
-        notBefore: dateOf(NRAS_TIME - 86_400),
-        notAfter: dateOf(NRAS_TIME + 86_400),
+        notBefore: dateOf(time - 86_400),
+        notAfter: dateOf(time + 86_400),
         publicKey: spki(this.key.publicKey),
         extensions: [signingUsage],
       },
