@@ -64,7 +64,7 @@ export const Algorithm = {
 export const Curve = { p256: 0x0003, p384: 0x0004, p521: 0x0005 } as const;
 
 /** TPM_ST tags of attestation structures (Part 2, section 6.9). */
-export const AttestType = { certify: 0x8017, quote: 0x8018, creation: 0x801a } as const;
+export const AttestType = { nv: 0x8014, certify: 0x8017, quote: 0x8018, creation: 0x801a } as const;
 
 /** TPM_GENERATED_VALUE: what only the TPM itself writes in front of a structure that a restricted key signs. */
 export const TPM_GENERATED = 0xff544347;
@@ -233,7 +233,15 @@ const certifyInfo = structure({ name: nameSized, qualifiedName: nameSized });
 /** TPMS_CREATION_INFO. */
 const creationInfo = structure({ objectName: nameSized, creationHash: digestSized });
 
+/** TPMS_NV_CERTIFY_INFO. */
+const nvCertifyInfo = structure({
+  indexName: nameSized,
+  offset: u16(),
+  nvContents: sizedBytes(u16({ max: 2048 })),
+});
+
 const attestedLayouts = new Map<unknown, Layout<Attested>>([
+  [AttestType.nv, nvCertifyInfo],
   [AttestType.quote, quoteInfo],
   [AttestType.certify, certifyInfo],
   [AttestType.creation, creationInfo],
@@ -255,7 +263,8 @@ export const attest = structure({
 type QuoteInfo = ValueOf<typeof quoteInfo>;
 type CertifyInfo = ValueOf<typeof certifyInfo>;
 type CreationInfo = ValueOf<typeof creationInfo>;
-type Attested = QuoteInfo | CertifyInfo | CreationInfo;
+type NvCertifyInfo = ValueOf<typeof nvCertifyInfo>;
+type Attested = QuoteInfo | CertifyInfo | CreationInfo | NvCertifyInfo;
 
 interface AttestHead {
   readonly magic: number;
@@ -276,7 +285,11 @@ interface CreationAttest extends AttestHead {
   readonly type: typeof AttestType.creation;
   readonly attested: CreationInfo;
 }
-export type Attest = QuoteAttest | CertifyAttest | CreationAttest;
+export interface NvAttest extends AttestHead {
+  readonly type: typeof AttestType.nv;
+  readonly attested: NvCertifyInfo;
+}
+export type Attest = QuoteAttest | CertifyAttest | CreationAttest | NvAttest;
 
 /** TPM2B_ATTEST. The signature covers what the size stands in front of, without the size. */
 export const attestSized: Layout<Uint8Array> = sizedBytes(u16({ max: 2048 }));

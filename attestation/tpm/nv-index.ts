@@ -9,8 +9,11 @@ const { u16, u32 } = bigEndian;
 /** TPMA_NV (Part 2, section 13.4): the bits that this project sets or looks at. */
 export const NvIndexAttribute = {
   ownerWrite: 1 << 1,
+  authWrite: 1 << 2,
   /** TPM_NT_COUNTER in the field of the type: eight bytes that can only be incremented. */
   counter: 1 << 4,
+  /** TPM_NT_EXTEND in the same field: a digest that can only be extended, as a PCR is, and outlives a reset. */
+  extend: 4 << 4,
   authRead: 1 << 18,
   noDA: 1 << 25,
   written: 1 << 29,
