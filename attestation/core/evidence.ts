@@ -32,7 +32,8 @@ export const evidenceRefusals = defineRefusals('unacceptable', {
   },
 });
 
-export const MAX_EVIDENCE_BYTES = 256 * 1024;
+/** EV-1: the logs of one machine in base64, and room for the evidence of many devices. */
+export const MAX_EVIDENCE_BYTES = 4 * 1024 * 1024;
 
 /** Evidence of one device, as it is sent. */
 export interface DeviceEvidence {

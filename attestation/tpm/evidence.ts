@@ -1,8 +1,8 @@
-/** The `tpm` member of an evidence bundle: `{akPublic, attest, signature, pcrs}` (docs/spec/evidence.md, section 2). */
+/** The evidence of a TPM in a bundle: a quote, and the logs that explain it (docs/spec/evidence.md, section 2). */
 
 import { toBase64, toHex } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
-import { base64Shape, hexShape, mapShape, objectShape } from '../core/json-shape.ts';
+import { base64Shape, hexShape, mapShape, nullableShape, objectShape } from '../core/json-shape.ts';
 import { defineRefusals } from '../core/refusal.ts';
 import { decodePublicArea } from './layout.ts';
 import type { PublicArea } from './layout.ts';
@@ -16,8 +16,26 @@ export const evidenceRefusals = defineRefusals('malformed', {
   },
 });
 
+/** The largest logs that are read, in bytes. Real boot event logs have up to about 100 KiB. */
+export const MAX_LOG_BYTES = { eventLog: 512 * 1024, imaList: 2 * 1024 * 1024, agentLog: 64 * 1024 } as const;
+
+/**
+ * Logs of what was measured, as the machine keeps them; null where the challenge does not ask for one. Whoever is root can
+ * change them: they are worth what their replay against the quote says.
+ */
+export interface MeasurementLogs {
+  /** Of the firmware and what it started (docs/spec/tpm-event-log.md). */
+  readonly eventLog: Uint8Array | null;
+  /** Of Linux's Integrity Measurement Architecture, in the binary form. */
+  readonly imaList: Uint8Array | null;
+  /** Of the agent, about itself. */
+  readonly agentLog: Uint8Array | null;
+}
+
+export const NO_LOGS: MeasurementLogs = { eventLog: null, imaList: null, agentLog: null };
+
 /** What the evidence claims. */
-export interface TpmEvidence extends PresentedQuote {
+export interface TpmEvidence extends PresentedQuote, MeasurementLogs {
   readonly akPublic: PublicArea;
 }
 
@@ -29,11 +47,14 @@ const evidenceShape = objectShape({
     { name: /^sha(?:256|384)$/, maxMembers: 1 },
     mapShape({ name: /^(?:[0-9]|1[0-9]|2[0-3])$/, maxMembers: PCR_COUNT }, hexShape({ bytes: [32, 48] })),
   ),
+  eventLog: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.eventLog })),
+  imaList: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.imaList })),
+  agentLog: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.agentLog })),
 });
 
 /** @throws RefusalError `shape-*`, `base64-malformed`, `layout-*`, `tpm-evidence-banks` */
 export function readTpmEvidence(value: JsonValue, path: string): TpmEvidence {
-  const { akPublic, attest, signature, pcrs } = evidenceShape(value, path);
+  const { akPublic, attest, signature, pcrs, ...logs } = evidenceShape(value, path);
   const [entry] = pcrs;
   if (entry === undefined) {
     throw evidenceRefusals.error('tpm-evidence-banks', {
@@ -49,6 +70,7 @@ export function readTpmEvidence(value: JsonValue, path: string): TpmEvidence {
     signature,
     bank,
     pcrs: new Map([...values].map(([pcr, digest]) => [Number(pcr), digest])),
+    ...logs,
   };
 }
 
@@ -60,12 +82,20 @@ export interface CollectedQuote extends PresentedQuote {
 }
 
 /** Writes the member that {@link readTpmEvidence} reads. */
-export function writeTpmEvidence({ akPublic, attest, signature, bank, pcrs }: CollectedQuote): JsonValue {
+export function writeTpmEvidence(quote: CollectedQuote, logs: MeasurementLogs): JsonValue {
+  const { akPublic, attest, signature, bank, pcrs } = quote;
   const values = Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)]));
   return {
     akPublic: toBase64(akPublic),
     attest: toBase64(attest),
     signature: toBase64(signature),
     pcrs: { [bank]: values },
+    eventLog: optionalBase64(logs.eventLog),
+    imaList: optionalBase64(logs.imaList),
+    agentLog: optionalBase64(logs.agentLog),
   };
+}
+
+function optionalBase64(bytes: Uint8Array | null): string | null {
+  return bytes === null ? null : toBase64(bytes);
 }

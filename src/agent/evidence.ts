@@ -20,6 +20,12 @@ const tpmRequestSchema = z.strictObject({
   class: z.literal('tpm'),
   bank: z.enum(['sha256', 'sha384']),
   pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
+  /** Whether the evidence has to carry the boot event log. */
+  eventLog: z.boolean(),
+  /** Whether it has to carry the list of files that the kernel measured. */
+  imaList: z.boolean(),
+  /** The register that the agent measures itself into, whose log is wanted; null where it is not. */
+  agentPcr: z.int().min(8).max(15).nullable(),
 });
 
 /** What a challenge asks of one device (RP-13). */

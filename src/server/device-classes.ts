@@ -50,7 +50,14 @@ const CLASSES: readonly VerifiedClass[] = [
     deviceClass: tpmDeviceClass,
     appraisalPolicy: ({ tpm: settings }) => settings && tpmPolicy(settings),
     request: ({ tpm: settings }) =>
-      settings && { class: 'tpm', bank: settings.bank, pcrs: inOrder(settings.pcrs) },
+      settings && {
+        class: 'tpm',
+        bank: settings.bank,
+        pcrs: inOrder(settings.pcrs),
+        eventLog: false,
+        imaList: false,
+        agentPcr: null,
+      },
     checkPolicy: tpm.readPolicy,
     checkReferenceValues: tpm.readReferenceValues,
     anchorPurposes: DEVICES_ONLY,

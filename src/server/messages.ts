@@ -19,7 +19,7 @@ export const MESSAGE_LIMITS = {
   enrolment: 64 * 1024,
   activation: 4 * 1024,
   /** RP-16. */
-  release: 512 * 1024,
+  release: 6 * 1024 * 1024,
   statement: 64 * 1024,
 } as const;
 
@@ -91,6 +91,11 @@ const requestedDeviceSchema = z.discriminatedUnion('class', [
     class: z.literal('tpm'),
     bank: z.enum(['sha256', 'sha384', 'sha512']),
     pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
+    /** Whether the evidence has to carry the log of that name. */
+    eventLog: z.boolean(),
+    imaList: z.boolean(),
+    /** The register that the agent measures itself into, whose log is wanted; null where it is not. */
+    agentPcr: z.int().min(8).max(15).nullable(),
   }),
   z.strictObject({ class: z.literal('sev-snp') }),
   z.strictObject({ class: z.literal('nvidia-gpu') }),

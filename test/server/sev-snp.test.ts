@@ -352,7 +352,7 @@ describe('sets of device classes', () => {
       await manufactureSimulatedGuest(folder, amd);
       const guest = await SevSnpAttester.open(`simulated:${folder}`);
       const devices: EvidenceRequest['devices'] = [
-        { class: 'tpm', bank: 'sha256', pcrs: [0] },
+        { class: 'tpm', bank: 'sha256', pcrs: [0], eventLog: false, imaList: false, agentPcr: null },
         { class: 'sev-snp' },
       ];
       const collect = (names: readonly (readonly string[])[]) => {

@@ -25,7 +25,7 @@ import {
 } from '../../attestation/tpm/layout.ts';
 import type { PublicArea, QuoteAttest } from '../../attestation/tpm/layout.ts';
 import { computeName, computeQualifiedName, Hierarchy, hierarchyName } from '../../attestation/tpm/name.ts';
-import { writeTpmEvidence } from '../../attestation/tpm/evidence.ts';
+import { NO_LOGS, writeTpmEvidence } from '../../attestation/tpm/evidence.ts';
 import { makeAuthority } from './certificates.ts';
 
 export type KeyKind = 'ecc-p256' | 'rsa-2048' | 'rsa-pss-2048';
@@ -99,13 +99,16 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
   };
   const evidence = async (statement: QuoteAttest | Uint8Array = quote()): Promise<JsonValue> => {
     const bytes = statement instanceof Uint8Array ? statement : encode(attest, statement, 'attest');
-    return writeTpmEvidence({
-      akPublic: encode(publicArea, area, 'akPublic'),
-      attest: bytes,
-      signature: await sign(bytes),
-      bank: 'sha256',
-      pcrs,
-    });
+    return writeTpmEvidence(
+      {
+        akPublic: encode(publicArea, area, 'akPublic'),
+        attest: bytes,
+        signature: await sign(bytes),
+        bank: 'sha256',
+        pcrs,
+      },
+      NO_LOGS,
+    );
   };
   const inputs: DeviceInputs = {
     expectedDeviceValue,

@@ -7,7 +7,7 @@ import { concatBytes, equalBytes } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { decode, encode } from '../../../attestation/core/layout.ts';
 import { attestationKeyIdentity } from '../../../attestation/tpm/attestation-key.ts';
-import { type CollectedQuote, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
+import { type CollectedQuote, NO_LOGS, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { tpmHash } from '../../../attestation/tpm/hash.ts';
 import {
   Algorithm,
@@ -24,6 +24,7 @@ import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest, TpmRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
 import { type AttestationKey, loadAttestationKey } from './attestation-key.ts';
+import { type LogFiles, ORDINARY_LOG_FILES, readEventLogOf, readImaListOf } from './measurement-logs.ts';
 import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
 import {
   tpmAnswerRefusals,
@@ -44,6 +45,8 @@ export interface TpmAttesterOptions extends OpenTpmOptions {
   readonly keyAlgorithm?: keyof typeof attestationKeyTemplates;
   /** Which endorsement keys to look for, in this order. */
   readonly endorsementTemplates?: readonly EndorsementTemplateName[];
+  /** Where the logs of what was measured stand; by default where the kernel puts them. */
+  readonly logs?: Partial<LogFiles>;
 }
 
 /** Which PCRs of one bank. */
@@ -61,11 +64,13 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   private readonly tpm: Tpm;
   private readonly endorsement: Endorsement;
   private readonly key: AttestationKey;
+  private readonly logs: LogFiles;
 
-  private constructor(tpm: Tpm, endorsement: Endorsement, key: AttestationKey) {
+  private constructor(tpm: Tpm, endorsement: Endorsement, key: AttestationKey, logs: LogFiles) {
     this.tpm = tpm;
     this.endorsement = endorsement;
     this.key = key;
+    this.logs = logs;
     this.endorsementCertificate = endorsement.certificate;
     this.attestationKey = encode(publicAreaLayout, key.publicArea, 'attestationKey');
     this.attestationKeyName = computeName(key.publicArea);
@@ -83,7 +88,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
       const endorsement = await findEndorsement(tpm, options.endorsementTemplates);
       const template = attestationKeyTemplates[options.keyAlgorithm ?? 'ecc-p256'];
       const key = await loadAttestationKey(tpm, template);
-      return new TpmAttester(tpm, endorsement, key);
+      return new TpmAttester(tpm, endorsement, key, { ...ORDINARY_LOG_FILES, ...options.logs });
     } catch (error) {
       await tpm.close();
       throw error;
@@ -112,7 +117,12 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   /** The TPM's part of the evidence bundle (evidence.md). */
   async collect(request: DeviceRequest, deviceValue: Uint8Array): Promise<JsonValue> {
     if (request.class !== 'tpm') throw new TypeError(`a TPM was asked for evidence of ${request.class}`);
-    return writeTpmEvidence(await this.quote(deviceValue, request));
+    // The log of the firmware is complete before this program starts. What grows is read after the quote, so that it
+    // has all that the quote covers; a verifier leaves out what came later.
+    const eventLog = request.eventLog ? await readEventLogOf(this.logs) : null;
+    const quote = await this.quote(deviceValue, request);
+    const imaList = request.imaList ? await readImaListOf(this.logs) : null;
+    return writeTpmEvidence(quote, { ...NO_LOGS, eventLog, imaList });
   }
 
   /**

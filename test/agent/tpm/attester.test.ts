@@ -64,7 +64,14 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM as an attester', () => {
       expect(toHex(attestationKeyName)).toBe(toHex(enrolment.attestationKey.name));
       expect(toHex(attester.identity)).toBe(enrolment.attestationKey.identity);
       const deviceValue = deviceValueOf(enrolment, randomBytes(32));
-      const request = { class: 'tpm', bank: 'sha256', pcrs: PCRS } as const;
+      const request = {
+        class: 'tpm',
+        bank: 'sha256',
+        pcrs: PCRS,
+        eventLog: false,
+        imaList: false,
+        agentPcr: null,
+      } as const;
       const evidence = await attester.collect(request, deviceValue);
       const verdict = await verifyEvidence(enrolment, evidence, { deviceValue, pcrs: PCRS });
       expect(verdict).toMatchObject({ outcome: 'accepted', claims: { class: 'tpm', simulated: true } });

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { toBase64, toHex } from '../../../attestation/core/bytes.ts';
 import { bigEndian, decode, encode, sizedBytes } from '../../../attestation/core/layout.ts';
 import { Algorithm, decodePublicArea } from '../../../attestation/tpm/layout.ts';
-import { writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
+import { NO_LOGS, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
 import { toSelectionList } from '../../../native/tpm-commands/selection.ts';
 import { Tpm } from '../../../native/tpm-commands/tpm.ts';
@@ -119,13 +119,16 @@ describe.skipIf(missing !== undefined)('with tpm2-tools', () => {
       const tpm = await Tpm.open(simulator.tpm.address);
       const values = await tpm.readPcrs(toSelectionList({ sha256: PCRS }));
       await tpm.close();
-      const evidence = writeTpmEvidence({
-        akPublic: enrolment.attestationKey.publicArea,
-        attest: await read('their.attest'),
-        signature: await read('their.signature'),
-        bank: 'sha256',
-        pcrs: new Map(values.map(({ pcr, value }) => [pcr, value])),
-      });
+      const evidence = writeTpmEvidence(
+        {
+          akPublic: enrolment.attestationKey.publicArea,
+          attest: await read('their.attest'),
+          signature: await read('their.signature'),
+          bank: 'sha256',
+          pcrs: new Map(values.map(({ pcr, value }) => [pcr, value])),
+        },
+        NO_LOGS,
+      );
       expect(await verifyEvidence(enrolment, evidence, { deviceValue, pcrs: PCRS })).toMatchObject({
         outcome: 'accepted',
       });

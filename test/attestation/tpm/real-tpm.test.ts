@@ -23,7 +23,7 @@ import {
   verifyAttestationKey,
 } from '../../../attestation/tpm/enrolment.ts';
 import type { AttestationKeyClaims } from '../../../attestation/tpm/enrolment.ts';
-import { writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
+import { NO_LOGS, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { startTestTpm, swtpmMissing } from '../../support/swtpm.ts';
 import type { TestTpm } from '../../support/swtpm.ts';
 import { tpm2Tools, tpm2ToolsMissing } from '../../support/tpm2-tools.ts';
@@ -118,13 +118,16 @@ describe.skipIf(missing)('quotes of tpm2-tools', () => {
     await tools.run('quote', ...request, '-m', 'attest', '-s', 'signature');
     await tools.run('pcrread', selection, '-o', 'values');
     const values = await read('values');
-    return writeTpmEvidence({
-      akPublic: (await read('ak.public')).subarray(2),
-      attest: await read('attest'),
-      signature: await read('signature'),
-      bank: 'sha256',
-      pcrs: new Map(PCRS.map((pcr, i) => [pcr, values.subarray(32 * i, 32 * i + 32)])),
-    });
+    return writeTpmEvidence(
+      {
+        akPublic: (await read('ak.public')).subarray(2),
+        attest: await read('attest'),
+        signature: await read('signature'),
+        bank: 'sha256',
+        pcrs: new Map(PCRS.map((pcr, i) => [pcr, values.subarray(32 * i, 32 * i + 32)])),
+      },
+      NO_LOGS,
+    );
   }
 
   it.each(keys)(
