@@ -4,9 +4,9 @@ import { z } from 'zod';
 
 import type { Ed25519Signer } from '../platform/ed25519.ts';
 import { modeField, type Mode } from '../governance/fields.ts';
-import type { KeyCustody } from './custody.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { writeFileDurably } from '../platform/files.ts';
 import { newSeed, SEED_BYTES, signerFromSeed } from './ed25519-seed.ts';
-import { createFileCustody } from './file-custody.ts';
 import { keyIntegrityRefusals, keyUsageRefusals } from './refusals.ts';
 import {
   boxSchema,
@@ -20,6 +20,9 @@ import {
 } from './secret-box.ts';
 import { readSecretFile, writeSecretFile } from './secret-file.ts';
 
+const OWNER_ONLY = 0o600;
+
+/** The second one stands in keyrings of before there were files of wrapping keys (KC-22). */
 const secretName = z.enum(['log-signing-key', 'key-encryption-key']);
 type SecretName = z.infer<typeof secretName>;
 
@@ -44,18 +47,6 @@ export interface KeyringOptions {
 export interface Keyring {
   /** Signs checkpoints. */
   readonly logSigner: Ed25519Signer;
-  /**
-   * Custody of model keys by the key in this file.
-   *
-   * @throws RefusalError `key-file-custody-in-production`
-   */
-  custody(): KeyCustody;
-  /** Zeroes what can be zeroed; the keyring cannot be used afterwards. */
-  close(): void;
-}
-
-function namesFor(mode: Mode): readonly SecretName[] {
-  return mode === 'evaluation' ? ['log-signing-key', 'key-encryption-key'] : ['log-signing-key'];
 }
 
 function contextOf({ mode, origin }: { mode: Mode; origin: string }, name: SecretName) {
@@ -71,12 +62,10 @@ export async function createKeyring(options: KeyringOptions): Promise<void> {
   const { path, mode, origin, passphrase } = options;
   const stretching = newStretching();
   const document = await withStretchedKey(passphrase, stretching, (key): KeyringDocument => {
-    const secrets = namesFor(mode).map((name) => {
-      const secret = newSeed();
-      const box = sealBox(key, secret, contextOf(options, name));
-      secret.fill(0);
-      return { name, ...box };
-    });
+    const secret = newSeed();
+    const box = sealBox(key, secret, contextOf(options, 'log-signing-key'));
+    secret.fill(0);
+    const secrets = [{ name: 'log-signing-key' as const, ...box }];
     return { version: 1, mode, origin, stretching, check: sealCheck(key), secrets };
   });
   await writeSecretFile(path, document);
@@ -94,8 +83,39 @@ export async function openKeyring(options: KeyringOptions): Promise<Keyring> {
   requireSameServer(document, options);
   return await withStretchedKey(passphrase, document.stretching, (key) => {
     requireCheck(key, document.check, path);
-    return assemble(document, (name) => secretOf(document, key, name, path));
+    const seed = secretOf(document, key, 'log-signing-key', path);
+    const logSigner = signerFromSeed(seed);
+    seed.fill(0);
+    return { logSigner };
   });
+}
+
+/**
+ * The key-encryption key of a keyring of before there were files of wrapping keys. Whoever calls zeroes it.
+ *
+ * @returns undefined in any other keyring
+ * @throws RefusalError as `openKeyring`
+ */
+export async function openFormerWrappingKey(options: KeyringOptions): Promise<Uint8Array | undefined> {
+  const { path, passphrase } = options;
+  const document = await readSecretFile(path, keyringSchema);
+  if (!document.secrets.some(({ name }) => name === 'key-encryption-key')) return undefined;
+  requireSameServer(document, options);
+  return await withStretchedKey(passphrase, document.stretching, (key) => {
+    requireCheck(key, document.check, path);
+    return secretOf(document, key, 'key-encryption-key', path);
+  });
+}
+
+/**
+ * Writes the keyring again without its key-encryption key, once that stands elsewhere.
+ *
+ * @throws RefusalError `file-*`, `json-*`, `shape-mismatch`
+ */
+export async function removeFormerWrappingKey(path: string): Promise<void> {
+  const document = await readSecretFile(path, keyringSchema);
+  const secrets = document.secrets.filter(({ name }) => name !== 'key-encryption-key');
+  await writeFileDurably(path, encodeCanonicalJson({ ...document, secrets }), OWNER_ONLY);
 }
 
 function requireSameServer(document: KeyringDocument, { path, mode, origin }: KeyringOptions): void {
@@ -133,25 +153,4 @@ function secretOf(document: KeyringDocument, key: Uint8Array, name: SecretName, 
     });
   }
   return secret;
-}
-
-function assemble(document: KeyringDocument, secret: (name: SecretName) => Uint8Array): Keyring {
-  const seed = secret('log-signing-key');
-  const logSigner = signerFromSeed(seed);
-  seed.fill(0);
-  const keyEncryptionKey = document.mode === 'evaluation' ? secret('key-encryption-key') : undefined;
-  return {
-    logSigner,
-    custody: () => {
-      if (keyEncryptionKey === undefined) {
-        throw keyUsageRefusals.error('key-file-custody-in-production', {
-          field: 'keyring',
-          expected: 'custody in hardware (KC-7)',
-          found: 'a keyring file',
-        });
-      }
-      return createFileCustody(keyEncryptionKey);
-    },
-    close: () => keyEncryptionKey?.fill(0),
-  };
 }

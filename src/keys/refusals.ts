@@ -16,6 +16,10 @@ export const keyIntegrityRefusals = defineRefusals('inauthentic', {
     means: 'A wrapped model key does not open for this model, server and mode.',
     hint: 'The key store was damaged, or was copied from another server. Restore it from a backup.',
   },
+  'wrapping-key-unknown': {
+    means: 'A wrapped model key names a wrapping key that its custody does not hold.',
+    hint: 'The key store is older than the last retirement, or belongs to another custody. Restore both from one backup.',
+  },
 });
 
 /** The file may be right; here and now it cannot be used. */
@@ -27,6 +31,22 @@ export const keyUseRefusals = defineRefusals('environment', {
   'key-store-failed': {
     means: 'The store of model keys cannot be used.',
     hint: 'Check free space, permissions, and that no other program has the file open.',
+  },
+  'custody-denied': {
+    means: 'The custody of model keys does not let this server use its wrapping keys.',
+    hint: 'Check the credential, and what it may do, where the wrapping keys are kept.',
+  },
+  'custody-failed': {
+    means: 'The custody of model keys answered something that it should not, or could not do what was asked.',
+    hint: 'Look at the named place and at its own log. No model key was lost: run the same command again.',
+  },
+});
+
+/** It may work later. */
+export const custodyReachRefusals = defineRefusals('unavailable', {
+  'custody-unavailable': {
+    means: 'The custody of model keys did not answer.',
+    hint: 'Check that it runs, is unsealed, and can be reached from here; then try again.',
   },
 });
 
@@ -41,7 +61,7 @@ export const keyUsageRefusals = defineRefusals('usage', {
   },
   'key-file-custody-in-production': {
     means: 'A production server would keep the keys of models under a key in a file.',
-    hint: 'Keys of real models need custody in hardware. File custody is for evaluation servers.',
+    hint: 'Choose custody by a TPM, a PKCS#11 token or Vault. File custody is for evaluation servers.',
   },
   'model-key-exists': {
     means: 'A key is stored for this model already, and is never replaced.',
@@ -50,6 +70,14 @@ export const keyUsageRefusals = defineRefusals('usage', {
   'model-key-unknown': {
     means: 'No key is stored for this model.',
     hint: 'Seal the model with this server, or restore the key store from a backup.',
+  },
+  'wrapping-key-in-use': {
+    means: 'A wrapping key that stored model keys need would be forgotten.',
+    hint: 'Run `weightgate custody rotate` to its end first, then retire.',
+  },
+  'custody-closed': {
+    means: 'A custody of model keys was used after it was closed.',
+    hint: 'Open the home again.',
   },
   'key-length-wrong': {
     means: 'A key has another length than its kind.',

@@ -8,6 +8,7 @@ import { formatVerifierKey, makeVerifierKey } from '../log/verifier-key.ts';
 export const HOME_PLACES = {
   configuration: 'weightgate.yaml',
   keyring: 'keyring.json',
+  wrappingKeys: 'wrapping-keys.json',
   modelKeys: 'model-keys.sqlite',
   storage: 'weightgate.sqlite',
   log: 'log',

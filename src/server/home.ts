@@ -7,6 +7,8 @@ import { CertificateMemory } from '../../attestation/core/certificate-memory.ts'
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
+import { openFileCustody } from '../keys/file/file-custody.ts';
+import { moveFormerWrappingKey } from '../keys/file/keyring-upgrade.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
 import { openModelKeyStore, type ModelKeyStore } from '../keys/model-key-store.ts';
 import { openReleaseLog } from '../log/log-folder.ts';
@@ -36,7 +38,7 @@ export interface ServerKeys {
   readonly configuration: HomeConfiguration;
   readonly keyring: Keyring;
   readonly modelKeys: ModelKeyStore;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /**
@@ -47,17 +49,21 @@ export interface ServerKeys {
 export async function openServerKeys(home: string, passphrase: string): Promise<ServerKeys> {
   const configuration = await readExistingConfiguration(home);
   const { mode, origin } = configuration;
-  const keyring = await openKeyring({ path: join(home, HOME_PLACES.keyring), mode, origin, passphrase });
+  const keyringPath = join(home, HOME_PLACES.keyring);
+  const keyring = await openKeyring({ path: keyringPath, mode, origin, passphrase });
+  const wrappingKeys = { path: join(home, HOME_PLACES.wrappingKeys), mode, origin, passphrase };
+  await moveFormerWrappingKey(keyringPath, wrappingKeys);
+  const custody = await openFileCustody(wrappingKeys);
   try {
     const path = join(home, HOME_PLACES.modelKeys);
-    const modelKeys = await openModelKeyStore({ path, custody: keyring.custody(), origin, mode });
-    const close = (): void => {
+    const modelKeys = await openModelKeyStore({ path, custody, origin, mode });
+    const close = async (): Promise<void> => {
       modelKeys.close();
-      keyring.close();
+      await custody.close();
     };
     return { configuration, keyring, modelKeys, close };
   } catch (error) {
-    keyring.close();
+    await custody.close();
     throw error;
   }
 }
@@ -92,11 +98,7 @@ export interface ServerHome extends ServerKeys {
  */
 export async function openServerHome(home: string, passphrase: string, clock: Clock): Promise<ServerHome> {
   const keys = await openServerKeys(home, passphrase);
-  const closers: (() => void | Promise<void>)[] = [
-    () => {
-      keys.close();
-    },
-  ];
+  const closers: (() => void | Promise<void>)[] = [() => keys.close()];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close();
   };

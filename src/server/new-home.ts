@@ -10,6 +10,7 @@ import { encodeEntry } from '../governance/entries.ts';
 import type { Mode } from '../governance/fields.ts';
 import { initialState } from '../governance/fold.ts';
 import type { TrustRoot } from '../governance/trust-root.ts';
+import { createFileCustody } from '../keys/file/file-custody.ts';
 import { createKeyring, openKeyring } from '../keys/keyring.ts';
 import { createReleaseLog } from '../log/log-folder.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -102,6 +103,9 @@ async function beginLog(folder: string, home: NewHome): Promise<string> {
   const { mode, origin, passphrase, trustRoot, clock } = home;
   const path = join(folder, HOME_PLACES.keyring);
   await createKeyring({ path, mode, origin, passphrase });
+  if (mode === 'evaluation') {
+    await createFileCustody({ path: join(folder, HOME_PLACES.wrappingKeys), mode, origin, passphrase });
+  }
   const keyring = await openKeyring({ path, mode, origin, passphrase });
   const identity = logIdentityOf(keyring, origin);
   const logKey = logKeyOf(identity);
@@ -121,7 +125,6 @@ async function beginLog(folder: string, home: NewHome): Promise<string> {
     await log.append(encodeEntry(genesis));
   } finally {
     await log.close();
-    keyring.close();
   }
   return logKey;
 }

@@ -42,7 +42,7 @@ async function showTensors(location: string, options: TensorsOptions, signal: Ab
       await model.close();
     }
   } finally {
-    keys.close();
+    await keys.close();
   }
 }
 

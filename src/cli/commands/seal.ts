@@ -41,7 +41,7 @@ async function seal(folder: string, options: SealArguments): Promise<void> {
     print(`manifest ${result.manifestDigest}`);
   } finally {
     progress.finish();
-    keys.close();
+    await keys.close();
   }
 }
 

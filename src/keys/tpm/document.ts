@@ -1,0 +1,136 @@
+/** The custody file: which wrapping keys a TPM has sealed, and who approves that it opens them (KC-45). */
+
+import { z } from 'zod';
+
+import { fromBase64, fromHex, toBase64, toHex } from '../../../attestation/core/bytes.ts';
+import { decode, encode } from '../../../attestation/core/layout.ts';
+import { publicArea, type PublicArea } from '../../../attestation/tpm/layout.ts';
+import { privateAreaSized } from '../../../native/tpm-commands/sealing-commands.ts';
+import type { SealedData } from '../../../native/tpm-commands/sealing.ts';
+import { digestField, modeField, originField } from '../../governance/fields.ts';
+import { keyIntegrityRefusals, keyUsageRefusals } from '../refusals.ts';
+import { readSecretFile } from '../secret-file.ts';
+import type { CustodyIdentity } from './policy.ts';
+
+/** Rotations that were not followed by a retirement. */
+const MAX_WRAPPING_KEYS = 32;
+
+const identifierField = z.string().regex(/^[0-9a-f]{32}$/);
+
+const custodySchema = z.strictObject({
+  version: z.literal(1),
+  type: z.literal('weightgate-tpm-custody'),
+  custody: digestField,
+  origin: originField,
+  mode: modeField,
+  /** Name of the storage root key: another TPM has another one. */
+  storageKey: z.string().regex(/^000b[0-9a-f]{64}$/),
+  /** TPMT_PUBLIC of the key that approves. */
+  signer: z.base64().min(4).max(1024),
+  counterIndex: z.int().min(0x01000000).max(0x01ffffff),
+  closingPcr: z.int().min(8).max(15).nullable(),
+  current: identifierField,
+  keys: z
+    .array(
+      z.strictObject({
+        id: identifierField,
+        publicArea: z.base64().min(4).max(512),
+        privateArea: z.base64().min(4).max(2048),
+      }),
+    )
+    .min(1)
+    .max(MAX_WRAPPING_KEYS),
+});
+export type TpmCustodyDocument = z.infer<typeof custodySchema>;
+export type SealedKeyEntry = TpmCustodyDocument['keys'][number];
+
+/**
+ * @throws RefusalError `keyring-other-server`, `key-file-damaged`, `key-file-exposed`, `file-*`, `json-*`,
+ *   `shape-mismatch`
+ */
+export async function readTpmCustodyFile(
+  path: string,
+  { origin, mode }: Pick<CustodyIdentity, 'origin' | 'mode'>,
+): Promise<TpmCustodyDocument> {
+  const document = await readSecretFile(path, custodySchema);
+  if (document.origin !== origin || document.mode !== mode) {
+    throw keyUsageRefusals.error('keyring-other-server', {
+      field: path,
+      expected: `${origin}, ${mode} (KC-45)`,
+      found: `${document.origin}, ${document.mode}`,
+    });
+  }
+  const ids = document.keys.map(({ id }) => id);
+  if (new Set(ids).size !== ids.length || !ids.includes(document.current)) {
+    throw keyIntegrityRefusals.error('key-file-damaged', {
+      field: path,
+      expected: 'each wrapping key once, the current one among them (KC-45)',
+      found: ids.join(', '),
+    });
+  }
+  return document;
+}
+
+export function identityOf({ custody, origin, mode }: TpmCustodyDocument): CustodyIdentity {
+  return { custody, origin, mode };
+}
+
+/** @throws RefusalError `base64-malformed`, `layout-*` */
+export function signerOf({ signer }: TpmCustodyDocument): PublicArea {
+  return decode(publicArea, fromBase64(signer, 'signer'), 'signer');
+}
+
+export function storageKeyNameOf({ storageKey }: TpmCustodyDocument): Uint8Array {
+  return fromHex(storageKey, 'storageKey');
+}
+
+export function sealedKeyEntry(id: string, sealed: SealedData): SealedKeyEntry {
+  return {
+    id,
+    publicArea: toBase64(encode(publicArea, sealed.publicArea, 'publicArea')),
+    privateArea: toBase64(encode(privateAreaSized, sealed.privateArea, 'privateArea')),
+  };
+}
+
+/** @throws RefusalError `base64-malformed`, `layout-*` */
+export function sealedDataOf(entry: SealedKeyEntry): SealedData {
+  const field = `keys.${entry.id}`;
+  return {
+    publicArea: decode(publicArea, fromBase64(entry.publicArea, field), `${field}.publicArea`),
+    privateArea: decode(privateAreaSized, fromBase64(entry.privateArea, field), `${field}.privateArea`),
+  };
+}
+
+/** What a new file says besides its keys. */
+export interface NewTpmCustody extends CustodyIdentity {
+  readonly storageKeyName: Uint8Array;
+  readonly signer: PublicArea;
+  readonly counterIndex: number;
+  readonly closingPcr: number | null;
+}
+
+export function newTpmCustodyDocument(made: NewTpmCustody, first: SealedKeyEntry): TpmCustodyDocument {
+  const { custody, origin, mode, storageKeyName, signer, counterIndex, closingPcr } = made;
+  return {
+    version: 1,
+    type: 'weightgate-tpm-custody',
+    custody,
+    origin,
+    mode,
+    storageKey: toHex(storageKeyName),
+    signer: toBase64(encode(publicArea, signer, 'signer')),
+    counterIndex,
+    closingPcr,
+    current: first.id,
+    keys: [first],
+  };
+}
+
+/** The document with a further key, which becomes the current one. */
+export function withSealedKey(document: TpmCustodyDocument, entry: SealedKeyEntry): TpmCustodyDocument {
+  return { ...document, current: entry.id, keys: [...document.keys, entry] };
+}
+
+export function withCurrentSealedKeyOnly(document: TpmCustodyDocument): TpmCustodyDocument {
+  return { ...document, keys: document.keys.filter(({ id }) => id === document.current) };
+}
