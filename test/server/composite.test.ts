@@ -41,7 +41,7 @@ let amd: SimulatedAmd;
 let nvidia: SimulatedVendor;
 let gpus: readonly [SimulatedNvidiaDevice, SimulatedNvidiaDevice];
 beforeAll(async () => {
-  [amd, nvidia] = await Promise.all([simulatedAmd(LINE), simulatedNvidia()]);
+  [amd, nvidia] = [simulatedAmd(LINE), await simulatedNvidia()];
   gpus = [await makeGpu(nvidia.devices), await makeGpu(nvidia.devices)];
 }, SLOW);
 

@@ -71,7 +71,7 @@ class Road {
   }
 
   static async build(settings: object = {}): Promise<Road> {
-    const road = new Road(await TestServer.createReady(), await simulatedAmd(LINE));
+    const road = new Road(await TestServer.createReady(), simulatedAmd(LINE));
     await road.install();
     const shipped = await shippedSettings();
     const cedar = examplePredicates.releasePolicy.cedar;
@@ -347,7 +347,7 @@ describe('sets of device classes', () => {
   it(
     'RP-13: an agent sends evidence of the first set that its machine has',
     async () => {
-      const amd = await simulatedAmd(LINE);
+      const amd = simulatedAmd(LINE);
       const folder = await temporaryFolder();
       await manufactureSimulatedGuest(folder, amd);
       const guest = await SevSnpAttester.open(`simulated:${folder}`);

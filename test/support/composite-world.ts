@@ -37,7 +37,7 @@ import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
 import type { QuoteAttest } from '../../attestation/tpm/layout.ts';
 import { collectEvidence, type DeviceAttester, type DeviceRequest } from '../../src/agent/evidence.ts';
 import { SevSnpAttester } from '../../src/agent/sev-snp/attester.ts';
-import { SimulatedAmd } from '../../src/agent/simulated/sev-snp-authority.ts';
+import type { SimulatedAmd } from '../../src/agent/simulated/sev-snp-authority.ts';
 import {
   manufactureSimulatedGuest,
   SimulatedSevGuest,
@@ -45,7 +45,7 @@ import {
 } from '../../src/agent/simulated/sev-snp-guest.ts';
 import { makeSoftwareExampleDevice } from '../attestation/contract/example-fixture.ts';
 import { enrolmentOf, makeSoftwareAttester, type SoftwareAttester } from './software-attester.ts';
-import { GUEST_LAUNCH } from './simulated-amd.ts';
+import { GUEST_LAUNCH, simulatedAmdAt } from './simulated-amd.ts';
 
 export const LAB = 'lab-one';
 /** All certificates of this world are valid then. */
@@ -165,7 +165,7 @@ export class World {
 
   /** @param folder where guests are kept; the caller removes it */
   static async build(folder: string): Promise<World> {
-    const amd = await SimulatedAmd.create(LINE, TIME);
+    const amd = simulatedAmdAt(LINE, TIME);
     const [guest, otherGuest, tpm, otherTpm] = await Promise.all([
       makeGuest(amd, join(folder, 'guest')),
       makeGuest(amd, join(folder, 'other-guest')),

@@ -15,6 +15,7 @@ import { SIGNED_BYTES } from '../../attestation/sev-snp/layout.ts';
 import { extension, publicKeyOf } from '../../src/agent/simulated/certificate-parts.ts';
 import * as der from '../../src/agent/simulated/der-writer.ts';
 import { certificateOf } from '../../src/agent/simulated/sev-snp-certificates.ts';
+import { keptRsaKey } from './kept-keys.ts';
 import { applyPhrase } from './vector-snp-collateral.ts';
 import type { CollateralSubject } from './vector-snp-collateral.ts';
 import type { EditCase, EditRule, Expectation } from './vector-snp-edits.ts';
@@ -37,12 +38,14 @@ interface Keys {
   readonly vcek: KeyObject;
 }
 
-/** Made once: RSA keys of 4096 bits take seconds. */
 let keys: Keys | undefined;
 
 function keysOnce(): Keys {
-  const rsa = (): KeyObject => generateKeyPairSync('rsa', { modulusLength: 4096 }).privateKey;
-  keys ??= { ark: rsa(), ask: rsa(), vcek: generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey };
+  keys ??= {
+    ark: keptRsaKey('vector-ark'),
+    ask: keptRsaKey('vector-ask'),
+    vcek: generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey,
+  };
   return keys;
 }
 

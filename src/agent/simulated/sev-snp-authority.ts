@@ -76,6 +76,15 @@ export class SimulatedAmd {
   /** Makes a hierarchy with keys of its own: some seconds of work. @param posixSeconds the present */
   static async create(line: ProductLine, posixSeconds: number): Promise<SimulatedAmd> {
     const [ark, ask, asvk] = await Promise.all([rsaKey(), rsaKey(), rsaKey()]);
+    return SimulatedAmd.ofKeys(line, posixSeconds, { ark, ask, asvk });
+  }
+
+  /** Certifies a hierarchy of RSA keys of 4096 bits, which must be three. */
+  static ofKeys(
+    line: ProductLine,
+    posixSeconds: number,
+    { ark, ask, asvk }: Readonly<Record<Role, KeyObject>>,
+  ): SimulatedAmd {
     const certify = (role: Role, key: KeyObject): Issuer => ({
       key,
       certificate: authorityCertificate(role, line, posixSeconds, key, ark),

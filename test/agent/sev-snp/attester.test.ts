@@ -80,7 +80,7 @@ function inputsFor(
 }
 
 async function attesterOn(line: ProductLine, machine: SimulatedMachine = {}) {
-  const amd = await simulatedAmd(line);
+  const amd = simulatedAmd(line);
   const folder = join(await temporaryFolder(), 'guest');
   await manufactureSimulatedGuest(folder, amd, machine);
   const attester = await SevSnpAttester.open(`simulated:${folder}`);
@@ -121,7 +121,7 @@ describe('a simulated SEV-SNP guest, as the verifier sees it', () => {
   }, 60_000);
 
   it('SA-18: under another root it is not', async () => {
-    const other = await simulatedAmd('Turin');
+    const other = simulatedAmd('Turin');
     const anchors = [{ name: 'other', certificate: other.root, simulated: true }];
     expect(await verdictOn('Genoa', {}, { anchors })).toEqual(['path-untrusted']);
   }, 60_000);
@@ -138,15 +138,15 @@ describe('a simulated SEV-SNP guest, as the verifier sees it', () => {
   }, 60_000);
 
   it('SA-17: a list by its root revokes its intermediates', async () => {
-    const amd = await simulatedAmd('Genoa');
+    const amd = simulatedAmd('Genoa');
     const collateral = new Map([
       [collateralNames.revocationList('Genoa'), amd.revocationList({ revoked: ['ask'] })],
     ]);
     expect(await verdictOn('Genoa', {}, { collateral })).toEqual(['snp-authority-revoked']);
   }, 60_000);
 
-  it('SA-17: its certificates are what other readers of X.509 take them for', async () => {
-    const amd = await simulatedAmd('Genoa');
+  it('SA-17: its certificates are what other readers of X.509 take them for', () => {
+    const amd = simulatedAmd('Genoa');
     const root = new X509Certificate(amd.root);
     const intermediate = new X509Certificate(amd.intermediate('vcek'));
     expect(root.verify(root.publicKey)).toBe(true);

@@ -28,8 +28,8 @@ import {
 import type { Keys } from '../sev-snp/lookalike.ts';
 import type { DeviceFixture, Document, SignedWrong } from './fixture.ts';
 
-export async function makeSevSnpFixture(): Promise<DeviceFixture> {
-  const keys = await makeKeys();
+export function makeSevSnpFixture(): DeviceFixture {
+  const keys = makeKeys();
   const chain = makeChain(keys);
   const expectedDeviceValue = sha256(Uint8Array.of(1));
   const reportData = computeReportData({

@@ -7,6 +7,7 @@ import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
 import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { authorityExtensions } from '../../support/certificate-writer.ts';
+import { keptRsaKey } from '../../support/kept-keys.ts';
 import {
   amdExtension,
   CHIP,
@@ -36,8 +37,8 @@ let good: Chain;
 let report: Uint8Array;
 let list: Uint8Array;
 
-beforeAll(async () => {
-  keys = await makeKeys();
+beforeAll(() => {
+  keys = makeKeys();
   good = makeChain(keys);
   list = makeList(good, keys.ark);
   report = signReport({ ...MILAN_REPORT, reportData: REPORT_DATA }, keys.chip);
@@ -81,7 +82,7 @@ describe('the chain', () => {
   });
 
   it('SN-15: is refused under another root of the same name, and under none', async () => {
-    const other = generateKeyPairSync('rsa', { modulusLength: 4096 }).privateKey;
+    const other = keptRsaKey('other-ark');
     const foreign = makeChain({ ...keys, ark: other });
     expect(await ofChain({}, { anchors: [pin(foreign)] })).toEqual(['path-untrusted']);
     expect(await ofChain({}, { anchors: [] })).toEqual(['path-untrusted']);

@@ -52,8 +52,8 @@ let provider: Chain;
 let collateral: ReadonlyMap<string, Uint8Array>;
 let good: Uint8Array;
 
-beforeAll(async () => {
-  keys = await makeKeys();
+beforeAll(() => {
+  keys = makeKeys();
   milan = makeChain(keys);
   turin = makeChain(keys, { line: 'Turin' });
   provider = makeChain(keys, { kind: 'vlek' });

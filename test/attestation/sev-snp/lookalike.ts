@@ -4,9 +4,8 @@
  * that was broken stands between such a report and acceptance.
  */
 
-import { constants, createPublicKey, generateKeyPair, generateKeyPairSync, sign } from 'node:crypto';
+import { constants, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { promisify } from 'node:util';
 
 import { sha256 } from '@noble/hashes/sha2.js';
 
@@ -21,6 +20,7 @@ import type { ProductLine } from '../../../attestation/sev-snp/product.ts';
 import { writeTcb } from '../../../attestation/sev-snp/tcb.ts';
 import type { Tcb } from '../../../attestation/sev-snp/tcb.ts';
 import { authorityExtensions, writeCertificate } from '../../support/certificate-writer.ts';
+import { keptRsaKey } from '../../support/kept-keys.ts';
 import type { CertificateContents, CertificateExtension } from '../../support/certificate-writer.ts';
 
 export type Document = Readonly<Record<string, JsonValue>>;
@@ -30,19 +30,15 @@ export const NOW = 1_767_225_600;
 const FROM = new Date('2024-01-01T00:00:00Z');
 const TO = new Date('2030-01-01T00:00:00Z');
 
-const rsaKey = async (): Promise<KeyObject> =>
-  (await promisify(generateKeyPair)('rsa', { modulusLength: 4096 })).privateKey;
-
 export interface Keys {
   readonly ark: KeyObject;
   readonly intermediate: KeyObject;
   readonly chip: KeyObject;
 }
 
-/** Making RSA keys takes seconds: one set for all tests of a file. */
-export async function makeKeys(): Promise<Keys> {
-  const [ark, intermediate] = await Promise.all([rsaKey(), rsaKey()]);
-  return { ark, intermediate, chip: generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey };
+export function makeKeys(): Keys {
+  const chip = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey;
+  return { ark: keptRsaKey('lookalike-ark'), intermediate: keptRsaKey('lookalike-intermediate'), chip };
 }
 
 const spki = (key: KeyObject): Uint8Array =>

@@ -84,7 +84,7 @@ describe('TCB versions', () => {
 
 describe('a revocation list', () => {
   it('is shown to have been looked at, and what it revokes is named', async () => {
-    const keys = await makeKeys();
+    const keys = makeKeys();
     const chain = makeChain(keys);
     const expectedDeviceValue = new Uint8Array(32).fill(7);
     const purpose = { deviceValue: expectedDeviceValue, companionsDigest: NO_COMPANIONS };

@@ -29,8 +29,8 @@ import { simulatedAmd } from '../../support/simulated-amd.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let amd: SimulatedAmd;
-beforeAll(async () => {
-  amd = await simulatedAmd('Milan');
+beforeAll(() => {
+  amd = simulatedAmd('Milan');
 }, 120_000);
 
 const NO_CERTIFICATES = { vcek: undefined, vlek: undefined, intermediate: undefined, ark: undefined };
