@@ -31,6 +31,10 @@ export const tpmCustodyPolicyRefusals = defineRefusals('unacceptable', {
     means: 'An approval leaves out the PCR that closes the custody after it was opened.',
     hint: 'Approve that PCR too, with the value that it has after a start: 64 zeros.',
   },
+  'custody-version-far': {
+    means: 'The counter of the TPM would be moved by very many steps.',
+    hint: 'Number approvals from the counter upwards, by one each.',
+  },
 });
 
 export const tpmCustodyUsageRefusals = defineRefusals('usage', {
@@ -41,5 +45,9 @@ export const tpmCustodyUsageRefusals = defineRefusals('usage', {
   'custody-approval-key': {
     means: 'A key cannot sign approvals, or is not the one that the custody trusts.',
     hint: 'Use ECDSA on P-256 or P-384 or RSA of 2048 or 3072 bits; the public half is named when the custody is made.',
+  },
+  'custody-counter-taken': {
+    means: 'The NV index of the counter of versions is in use for something else.',
+    hint: 'Name another index of the owner (01800000 to 01bfffff) with --counter-index.',
   },
 });
