@@ -47,7 +47,8 @@ export const Property = { family: 0x100, manufacturer: 0x105, largestNvRead: 0x1
 /** TPMA_NV (Part 2, section 13.4): who may read an index. */
 export const NvAttribute = { ownerRead: 1 << 17, authRead: 1 << 18, written: 1 << 29 } as const;
 
-const POLICY_SESSION = 0x01;
+/** TPM_SE (Part 2, section 6.11). */
+export const SessionType = { hmac: 0x00, policy: 0x01 } as const;
 
 const nothing = structure({});
 
@@ -96,16 +97,17 @@ const ticket = structure({ tag: u16(), hierarchy: u32(), digest: digestSized });
 const LARGEST_BUFFER_BYTES = 2048;
 const bufferSized: Layout<Uint8Array> = sizedBytes(u16({ max: LARGEST_BUFFER_BYTES }));
 
-/** A command, where nothing else is said without authorizations and without a handle in its response. */
+/** A command, where nothing else is said without authorizations, without a handle in its response, and nothing secret. */
 export function declare<P, R>(
   declaration: Pick<Command<P, R>, 'name' | 'code' | 'parameters' | 'response'> & Partial<Command<P, R>>,
 ): Command<P, R> {
-  return { authorizations: 0, returnsHandle: false, ...declaration };
+  return { authorizations: 0, returnsHandle: false, secret: 'nothing', takesSessions: true, ...declaration };
 }
 
 export const startup = declare({
   name: 'TPM2_Startup',
   code: 0x144,
+  takesSessions: false,
   parameters: structure({ type: u16() }),
   response: nothing,
 });
@@ -127,6 +129,7 @@ export const getCapability = declare({
 export const getRandom = declare({
   name: 'TPM2_GetRandom',
   code: 0x17b,
+  secret: 'response',
   parameters: structure({ bytes: u16() }),
   response: structure({ random: digestSized }),
 });
@@ -143,6 +146,7 @@ export const nvReadPublic = declare({
 export const nvRead = declare({
   name: 'TPM2_NV_Read',
   code: 0x14e,
+  secret: 'response',
   authorizations: 1,
   parameters: structure({ size: u16(), offset: u16() }),
   response: structure({ data: bufferSized }),
@@ -152,6 +156,7 @@ export const nvRead = declare({
 export const createPrimary = declare({
   name: 'TPM2_CreatePrimary',
   code: 0x131,
+  secret: 'parameter',
   authorizations: 1,
   parameters: structure({
     sensitive: sized(u16(), structure({ userAuth: digestSized, data: digestSized })),
@@ -177,15 +182,22 @@ export const readPublic = declare({
   response: structure({ publicArea: publicAreaSized, name: nameSized, qualifiedName: nameSized }),
 });
 
-/** Handles: the key that encrypts a salt and the entity to bind to; the null handle twice for a plain policy session. */
+/** TPMT_SYM_DEF of a session: how it encrypts parameters, or that it does not. */
+const sessionCipher = variants('algorithm', u16(), {
+  [Algorithm.null]: {},
+  [Algorithm.aes]: { keyBits: u16({ oneOf: [128] }), mode: u16({ oneOf: [Algorithm.cfb] }) },
+});
+
+/** Handles: the key that decrypts the salt and the entity to bind to; the null handle twice for a plain policy session. */
 export const startAuthSession = declare({
   name: 'TPM2_StartAuthSession',
   code: 0x176,
+  takesSessions: false,
   parameters: structure({
     nonceCaller: digestSized,
     encryptedSalt: encryptedSecretSized,
-    type: u8({ oneOf: [POLICY_SESSION] }),
-    symmetric: u16({ oneOf: [Algorithm.null] }),
+    type: u8({ oneOf: Object.values(SessionType) }),
+    symmetric: sessionCipher,
     hash: u16(),
   }),
   returnsHandle: true,
@@ -210,6 +222,7 @@ export const policySecret = declare({
 export const activateCredential = declare({
   name: 'TPM2_ActivateCredential',
   code: 0x147,
+  secret: 'both',
   authorizations: 2,
   parameters: structure({ credentialBlob: sizedBytes(u16({ max: 132 })), secret: encryptedSecretSized }),
   response: structure({ credential: digestSized }),
@@ -252,6 +265,7 @@ export const quote = declare({
 export const flushContext = declare({
   name: 'TPM2_FlushContext',
   code: 0x165,
+  takesSessions: false,
   parameters: structure({ handle: u32() }),
   response: nothing,
 });

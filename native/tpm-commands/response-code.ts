@@ -5,6 +5,8 @@ const PARAMETER = 0x040;
 const VERSION_TWO = 0x100;
 const WARNING = 0x800;
 const VENDOR = 0x400;
+/** Numbers of sessions stand above those of handles. */
+const SESSION_NUMBERS = 8;
 
 /** Bits above the TPM's own twelve say which layer of the software answered in its place. */
 const LAYER_SHIFT = 16;
@@ -108,12 +110,39 @@ const FIRST_HANDLE_REFERENCE = 0x10;
 const FIRST_SESSION_REFERENCE = 0x18;
 const REFERENCES = 7;
 
+/** The TPM limits how often its storage is written; it takes the same command later. */
+export const NV_RATE = 0x920;
+
+/** After too many wrong passwords the TPM refuses all for a time, or until it is unlocked. */
+export const LOCKOUT = 0x921;
+
 /** Codes of which the specification says that the same command may simply be sent again. */
-export const RETRY_CODES: ReadonlySet<number> = new Set([0x908, 0x90a, 0x922]);
+export const RETRY_CODES: ReadonlySet<number> = new Set([0x908, 0x90a, NV_RATE, 0x922, 0x923]);
 
 /** No room for another object or session: the caller, or a program before it, left its own loaded. */
-export const OBJECT_MEMORY = 0x902;
-export const SESSION_MEMORY = 0x903;
+export const SLOTS_FULL_CODES: ReadonlySet<number> = new Set([0x902, 0x903, 0x904, 0x905, 0x906]);
+
+const NOT_STARTED = 0x100;
+
+/** Whether a code says that a handle or session of the command stands for nothing, or that the TPM is not started. */
+export function meansNotLoaded(code: number): boolean {
+  if (code === NOT_STARTED) return true;
+  if ((code & FORMAT_ONE) !== 0)
+    return (code & PARAMETER) === 0 && FORMAT_ONE_NAMES[code & 0x3f] === 'HANDLE';
+  const number = code & 0x7f;
+  const isReference = number >= FIRST_HANDLE_REFERENCE && number < FIRST_SESSION_REFERENCE + REFERENCES;
+  return code >>> LAYER_SHIFT === 0 && (code & VERSION_TWO) !== 0 && (code & WARNING) !== 0 && isReference;
+}
+
+/** Whether a code says that the HMAC of a session was wrong. @param session counted from 1 */
+export function isAuthorizationFailure(code: number, session: number): boolean {
+  const isOfSession =
+    (code & FORMAT_ONE) !== 0 &&
+    (code & PARAMETER) === 0 &&
+    ((code >> 8) & 0xf) === session + SESSION_NUMBERS;
+  const name = FORMAT_ONE_NAMES[code & 0x3f];
+  return isOfSession && (name === 'AUTH_FAIL' || name === 'BAD_AUTH');
+}
 
 /** A response code as people and search engines know it, for example `TPM_RC_VALUE, parameter 2 (0x2c4)`. */
 export function describeResponseCode(code: number): string {
@@ -148,5 +177,5 @@ function subjectOf(code: number): string {
   const number = (code >> 8) & 0xf;
   if ((code & PARAMETER) !== 0) return number === 0 ? ', a parameter' : `, parameter ${number}`;
   if (number === 0) return '';
-  return number >= 8 ? `, session ${number - 8}` : `, handle ${number}`;
+  return number >= SESSION_NUMBERS ? `, session ${number - SESSION_NUMBERS}` : `, handle ${number}`;
 }

@@ -1,9 +1,8 @@
-/** A TPM 2.0 as the agent uses it: typed commands over a transport, with retries, and nothing left loaded. */
+/** A TPM 2.0 as the agent uses it: typed commands over a transport, and nothing left loaded. */
 
-import { setTimeout as pause } from 'node:timers/promises';
-
-import { concatBytes, toHex } from '../../attestation/core/bytes.ts';
+import { concatBytes, equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { type ValueOf } from '../../attestation/core/layout.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
 import {
   Algorithm,
   ObjectAttribute,
@@ -11,26 +10,18 @@ import {
   type PublicArea,
   type Signature,
 } from '../../attestation/tpm/layout.ts';
+import { computeName } from '../../attestation/tpm/name.ts';
 import { openTpm, type OpenTpmOptions } from '../tpm/open.ts';
 import type { TpmTransport } from '../tpm/transport.ts';
+import { CommandChannel } from './command-channel.ts';
 import * as commands from './commands.ts';
-import {
-  type Command,
-  decodeResponse,
-  encodeCommand,
-  type Invocation,
-  readResponseCode,
-  type Reply,
-} from './frames.ts';
-import { tpmAnswerRefusals, tpmContentRefusals, tpmStateRefusals } from './refusals.ts';
-import { describeResponseCode, OBJECT_MEMORY, RETRY_CODES, SESSION_MEMORY } from './response-code.ts';
+import type { Command, Invocation, Reply } from './frames.ts';
+import { tpmAnswerRefusals, tpmContentRefusals, tpmSessionRefusals, tpmStateRefusals } from './refusals.ts';
+import type { SaltKey } from './salt-key.ts';
+import { freshNonce, SaltedSession, SESSION_CIPHER, SESSION_HASH } from './salted-session.ts';
 import { type PcrValue, selectedPcrs, withoutPcrs } from './selection.ts';
 
-const { Capability, Handle, NvAttribute, Property } = commands;
-
-/** Back-off of a command that the TPM asks to send again: 20 ms, doubled each time, 10 s in all. */
-const FIRST_RETRY_MILLISECONDS = 20;
-const MAX_RETRIES = 9;
+const { Capability, Handle, NvAttribute, Property, SessionType } = commands;
 
 /** How often PCRs are read again because another program extended one between two reads. */
 const MAX_PCR_READINGS = 8;
@@ -55,10 +46,16 @@ export type ClockReading = ValueOf<typeof commands.readClock.response>;
 const EMPTY = new Uint8Array(0);
 
 export class Tpm {
-  private readonly transport: TpmTransport;
+  private readonly channel: CommandChannel;
+  private readonly session: SaltedSession | undefined;
 
-  constructor(transport: TpmTransport) {
-    this.transport = transport;
+  private constructor(channel: CommandChannel, session?: SaltedSession) {
+    this.channel = channel;
+    this.session = session;
+  }
+
+  static over(transport: TpmTransport): Tpm {
+    return new Tpm(new CommandChannel(transport));
   }
 
   /**
@@ -66,11 +63,11 @@ export class Tpm {
    * @throws RefusalError of {@link openTpm}
    */
   static async open(address: string, options: OpenTpmOptions = {}): Promise<Tpm> {
-    return new Tpm(await openTpm(address, options));
+    return Tpm.over(await openTpm(address, options));
   }
 
   close(): Promise<void> {
-    return this.transport.close();
+    return this.channel.close();
   }
 
   /** Properties from `first` on, as many as the TPM gives at once. */
@@ -136,7 +133,9 @@ export class Tpm {
         creationPcrs: [],
       },
     });
-    return { handle, publicArea: parameters.publicArea, name: parameters.name };
+    const { publicArea, name } = parameters;
+    if (!equalBytes(name, computeName(publicArea))) throw this.otherAnswer(commands.createPrimary.name);
+    return { handle, publicArea, name };
   }
 
   async readPublic(handle: number): Promise<LoadedKey & { readonly qualifiedName: Uint8Array }> {
@@ -153,14 +152,14 @@ export class Tpm {
    * @param secret contents of TPM2B_ENCRYPTED_SECRET
    */
   async activateCredential(
-    key: number,
+    key: LoadedKey,
     endorsementKey: LoadedKey,
     credentialBlob: Uint8Array,
     secret: Uint8Array,
   ): Promise<Uint8Array> {
     const activate = async (session: number | undefined): Promise<Uint8Array> => {
       const { parameters } = await this.run(commands.activateCredential, {
-        handles: [key, endorsementKey.handle],
+        handles: [key, endorsementKey],
         sessions: [undefined, session],
         parameters: { credentialBlob, secret },
       });
@@ -183,20 +182,54 @@ export class Tpm {
     });
   }
 
-  /** Begins a policy session without salt or binding: nothing secret is encrypted or authenticated under it. */
-  private async startPolicySession(): Promise<{ handle: number; nonceTpm: Uint8Array }> {
-    const nonceCaller = crypto.getRandomValues(new Uint8Array(32));
+  /** Begins a policy session without salt or binding: it authorizes by what is asserted in it alone. */
+  async startPolicySession(): Promise<{ readonly handle: number; readonly nonceTpm: Uint8Array }> {
     const { handle, parameters } = await this.run(commands.startAuthSession, {
       handles: [Handle.null, Handle.null],
       parameters: {
-        nonceCaller,
+        nonceCaller: freshNonce(),
         encryptedSalt: EMPTY,
-        type: 1,
-        symmetric: Algorithm.null,
-        hash: Algorithm.sha256,
+        type: SessionType.policy,
+        symmetric: { algorithm: Algorithm.null },
+        hash: SESSION_HASH.algorithm,
       },
     });
     return { handle, nonceTpm: parameters.nonceTpm };
+  }
+
+  /**
+   * Does work under a session that only this program and the TPM that holds the key know: every command of the TPM
+   * that the work is given is authenticated in both directions, and what is secret in it is encrypted (TA-20).
+   *
+   * @param key needed only until the session has begun
+   * @throws RefusalError `tpm-session-*`, `tpm-slots-full`, and those of `work`
+   */
+  async withSaltedSession<T>(key: SaltKey, work: (tpm: Tpm) => Promise<T>): Promise<T> {
+    const session = await this.startSaltedSession(key);
+    try {
+      return await this.flushAfter(session.handle, () => work(new Tpm(this.channel, session)));
+    } finally {
+      session.close();
+    }
+  }
+
+  private async startSaltedSession(key: SaltKey): Promise<SaltedSession> {
+    const { seed: salt, encryptedSecret: encryptedSalt } = await key.shareSalt();
+    const nonceCaller = freshNonce();
+    const starting = this.run(commands.startAuthSession, {
+      handles: [key.handle, Handle.null],
+      parameters: {
+        nonceCaller,
+        encryptedSalt,
+        type: SessionType.hmac,
+        symmetric: SESSION_CIPHER,
+        hash: SESSION_HASH.algorithm,
+      },
+    });
+    const { handle, parameters } = await starting.catch((error: unknown) => {
+      throw saltRefused(error);
+    });
+    return new SaltedSession({ handle, salt, nonceCaller, nonceTpm: parameters.nonceTpm });
   }
 
   /**
@@ -263,7 +296,7 @@ export class Tpm {
    * @returns TPMS_ATTEST as signed, and the signature
    */
   async quote(
-    key: number,
+    key: LoadedKey,
     qualifyingData: Uint8Array,
     selection: PcrSelectionList,
   ): Promise<{ readonly attest: Uint8Array; readonly signature: Signature }> {
@@ -321,19 +354,10 @@ export class Tpm {
   /**
    * Sends a command, again when the TPM asks for it, and reads its response.
    *
-   * @throws RefusalError `tpm-response`, `tpm-slots-full`, `tpm-answer-malformed`, `layout-*`, or of the transport
+   * @throws RefusalError of {@link CommandChannel.run}
    */
-  async run<P, R>(command: Command<P, R>, invocation: Invocation<P>): Promise<Reply<R>> {
-    const bytes = encodeCommand(command, invocation);
-    let wait = FIRST_RETRY_MILLISECONDS;
-    for (let retries = 0; ; retries += 1) {
-      const response = await this.transport.transmit(bytes);
-      const code = readResponseCode(response, command.name);
-      if (code === 0) return decodeResponse(command, response);
-      if (!RETRY_CODES.has(code) || retries === MAX_RETRIES) throw refuseResponse(command.name, code);
-      await pause(wait);
-      wait *= 2;
-    }
+  run<P, R>(command: Command<P, R>, invocation: Invocation<P>): Promise<Reply<R>> {
+    return this.channel.run(command, invocation, this.session);
   }
 
   private otherAnswer(field: string): Error {
@@ -345,13 +369,12 @@ export class Tpm {
   }
 }
 
-function refuseResponse(field: string, code: number): Error {
-  const full = code === OBJECT_MEMORY || code === SESSION_MEMORY;
-  return tpmAnswerRefusals.error(full ? 'tpm-slots-full' : 'tpm-response', {
-    field,
-    expected: 'TPM_RC_SUCCESS',
-    found: describeResponseCode(code),
-  });
+/** The only thing in the start of a session that a TPM can object to is a salt that its key does not decrypt. */
+function saltRefused(error: unknown): unknown {
+  if (!isRefusal(error) || error.refusal.code !== 'tpm-response') return error;
+  const { field, found } = error.refusal;
+  const facts = { field, expected: 'a TPM that holds the salt key', found };
+  return tpmSessionRefusals.error('tpm-session-key', facts, { cause: error });
 }
 
 function missingBank(wanted: PcrSelectionList): Error {

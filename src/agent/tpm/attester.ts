@@ -110,7 +110,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   async activate(credentialBlob: Uint8Array, encryptedSecret: Uint8Array): Promise<Uint8Array> {
     const endorsementKey = await loadEndorsementKey(this.tpm, this.endorsement);
     const work = (): Promise<Uint8Array> =>
-      this.tpm.activateCredential(this.key.handle, endorsementKey, credentialBlob, encryptedSecret);
+      this.tpm.activateCredential(this.key, endorsementKey, credentialBlob, encryptedSecret);
     return endorsementKey.transient ? this.tpm.flushAfter(endorsementKey.handle, work) : work();
   }
 
@@ -136,7 +136,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     const list = toSelectionList({ [bank]: pcrs });
     for (let attempt = 0; attempt < MAX_QUOTES; attempt += 1) {
       const values = await this.tpm.readPcrs(list);
-      const { attest, signature } = await this.tpm.quote(this.key.handle, qualifyingData, list);
+      const { attest, signature } = await this.tpm.quote(this.key, qualifyingData, list);
       if (!coversValues(attest, list, values)) continue;
       return {
         akPublic: this.attestationKey,

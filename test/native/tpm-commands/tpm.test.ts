@@ -122,7 +122,7 @@ describe.skipIf(swtpmMissing !== undefined).each(ways)('commands through the %s'
   it('TPM2_Quote', async () => {
     const key = await tpm.createPrimary(Handle.endorsement, attestationKeyTemplates['ecc-p256']);
     const data = new Uint8Array(32).fill(9);
-    const quote = await tpm.flushAfter(key.handle, () => tpm.quote(key.handle, data, sha256Pcrs([0, 7])));
+    const quote = await tpm.flushAfter(key.handle, () => tpm.quote(key, data, sha256Pcrs([0, 7])));
     const statement = decode(attest, quote.attest, 'attest');
     expect(statement.type).toBe(AttestType.quote);
     expect(toHex(statement.extraData)).toBe(toHex(data));
