@@ -1,6 +1,7 @@
 /**
  * Endorsement certificates (TCG "EK Credential Profile for TPM Family 2.0", section 3): that an accepted vendor says
- * of a key that it is the endorsement key of a TPM 2.0. Rules in docs/spec/evidence.md, section 4.
+ * of a key that it is the endorsement key of a TPM 2.0. Rules in docs/spec/evidence.md, section 4, and
+ * docs/spec/tpm-identity.md, section 1.
  */
 
 import { sha256 } from '@noble/hashes/sha2.js';
@@ -8,29 +9,17 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { excerpt, toHex } from '../core/bytes.ts';
 import { anchorDigest, verifyCertificatePath } from '../core/certificate-path.ts';
 import type { PathInputs, TrustAnchor } from '../core/certificate-path.ts';
-import {
-  contentOf,
-  contextTag,
-  objectIdentifierOf,
-  readElement,
-  readFirstElement,
-  Tag,
-  textOf,
-} from '../core/der.ts';
-import type { DerElement } from '../core/der.ts';
-import { readSubjectPublicKeyInfo } from '../core/public-key.ts';
+import { contentOf, objectIdentifierOf, readElement, Tag, textOf } from '../core/der.ts';
 import type { PublicKey } from '../core/public-key.ts';
 import { defineChecks, judge } from '../core/verdict.ts';
 import type { Checklist, Verdict } from '../core/verdict.ts';
 import { ExtensionId, KeyUsage, readCertificate } from '../core/x509.ts';
 import type { Certificate } from '../core/x509.ts';
+import { readEndorsementKey } from './endorsement-key.ts';
+import { demandPlainStorage, readStoredCertificate } from './stored-certificate.ts';
+import { directoryNames, TpmAttribute } from './tpm-names.ts';
 
 export const endorsementChecks = defineChecks('inauthentic', {
-  'tpm-ek-padding': {
-    means: 'Behind the endorsement certificate stands something other than padding.',
-    hint: 'Send the certificate as it stands in the TPM’s memory, or cut to its length.',
-    protects: 'Two readers could take the same bytes for two certificates.',
-  },
   'tpm-ek-path': {
     means: 'The endorsement certificate does not lead to an accepted TPM vendor.',
     hint: 'Send the vendor’s intermediate certificates; the operator has to accept the vendor’s authority.',
@@ -79,23 +68,22 @@ export interface EndorsementClaims {
 }
 
 const EK_CERTIFICATE_PURPOSE = '2.23.133.8.1';
-const TPM_MANUFACTURER = '2.23.133.2.1';
-const TPM_MODEL = '2.23.133.2.2';
-const TPM_VERSION = '2.23.133.2.3';
+/** Of certificates of attestation keys. */
+const AK_CERTIFICATE_PURPOSE = '2.23.133.8.3';
 const TPM_SPECIFICATION = '2.23.133.2.16';
 
 /**
  * Verifies an endorsement certificate as the TPM's memory or its vendor gave it. The endorsement key is the one of
  * the accepted claims, and no other.
  *
- * @param received DER, followed by zero or erased (0xff) bytes up to the size of the memory area
+ * @param received DER, possibly as the TPM stores it: behind a header, followed by zero or erased (0xff) bytes
  */
 export function verifyEndorsementCertificate(
   received: Uint8Array,
   inputs: EndorsementInputs,
 ): Promise<Verdict<EndorsementClaims>> {
   return judge(async (checks) => {
-    const encoded = cutPadding(received, checks);
+    const encoded = demandPlainStorage(readStoredCertificate(received, 'ekCertificate'), checks);
     const certificate = readCertificate(encoded, 'ekCertificate');
     const anchor = await checks.attempt(
       endorsementChecks,
@@ -103,7 +91,7 @@ export function verifyEndorsementCertificate(
       { field: 'ekCertificate', expected: 'a path to an accepted authority' },
       () => verifyCertificatePath(certificate, { ...inputs, understoodLeafExtensions }),
     );
-    const publicKey = readSubjectPublicKeyInfo(certificate.subjectPublicKeyInfo, 'ekCertificate.publicKey');
+    const publicKey = readEndorsementKey(certificate.subjectPublicKeyInfo, 'ekCertificate.publicKey');
     demandUsage(certificate, publicKey, checks);
     demandFamily(certificate, checks);
     const identity = demandIdentity(certificate, checks);
@@ -133,24 +121,15 @@ function anchorClaims(anchor: TrustAnchor): Pick<EndorsementClaims, 'anchor' | '
   };
 }
 
-function cutPadding(received: Uint8Array, checks: Checklist): Uint8Array {
-  const { encoded } = readFirstElement(received, Tag.sequence, 'ekCertificate');
-  const rest = received.subarray(encoded.length);
-  const isPadding = rest.every((byte) => byte === 0) || rest.every((byte) => byte === 0xff);
-  checks.demand(endorsementChecks, 'tpm-ek-padding', isPadding, {
-    field: 'ekCertificate',
-    expected: `nothing but 00 or ff after byte ${encoded.length}`,
-    found: `${rest.length} bytes${isPadding ? ' of padding' : ' that start with ' + toHex(rest.subarray(0, 16))}`,
-  });
-  return encoded;
-}
-
 function demandUsage(certificate: Certificate, key: PublicKey, checks: Checklist): void {
   const purposes = certificate.extendedKeyUsage ?? [];
-  const isForEndorsement = purposes.includes(EK_CERTIFICATE_PURPOSE) && !certificate.isAuthority;
+  const isForEndorsement =
+    purposes.includes(EK_CERTIFICATE_PURPOSE) &&
+    !purposes.includes(AK_CERTIFICATE_PURPOSE) &&
+    !certificate.isAuthority;
   checks.demand(endorsementChecks, 'tpm-ek-purpose', isForEndorsement, {
     field: 'ekCertificate.extendedKeyUsage',
-    expected: `${EK_CERTIFICATE_PURPOSE}, not an authority`,
+    expected: `${EK_CERTIFICATE_PURPOSE} without ${AK_CERTIFICATE_PURPOSE}, not an authority`,
     found: purposes.join(', ') || 'none',
   });
   const wanted = key.type === 'rsa' ? 'keyEncipherment' : 'keyAgreement';
@@ -198,9 +177,9 @@ function demandIdentity(
 ): Pick<EndorsementClaims, 'manufacturer' | 'model' | 'version'> {
   const value = certificate.extensions.get(ExtensionId.subjectAltName)?.value;
   const names = value === undefined ? new Map<string, string>() : directoryNames(value);
-  const manufacturer = names.get(TPM_MANUFACTURER) ?? '';
-  const model = names.get(TPM_MODEL) ?? '';
-  const version = names.get(TPM_VERSION) ?? '';
+  const manufacturer = names.get(TpmAttribute.manufacturer) ?? '';
+  const model = names.get(TpmAttribute.model) ?? '';
+  const version = names.get(TpmAttribute.version) ?? '';
   const isNamed = MANUFACTURER.test(manufacturer) && LINE.test(model) && LINE.test(version);
   checks.demand(endorsementChecks, 'tpm-ek-identity', isNamed, {
     field: 'ekCertificate.subjectAltName',
@@ -208,31 +187,4 @@ function demandIdentity(
     found: excerpt(`${manufacturer} ${model} ${version}`),
   });
   return { manufacturer, model, version };
-}
-
-/** The attributes of the directoryNames in a SubjectAltName. One that stands there twice names nothing. */
-function directoryNames(value: Uint8Array): ReadonlyMap<string, string> {
-  const names = new Map<string, string>();
-  const general = contentOf(readElement(value, Tag.sequence, 'subjectAltName'));
-  while (!general.isAtEnd) {
-    const name = general.any('generalName');
-    if (name.tag !== contextTag(4, 'constructed')) continue;
-    const wrapper = contentOf(name);
-    const rdns = contentOf(wrapper.next(Tag.sequence, 'directoryName'));
-    wrapper.end();
-    while (!rdns.isAtEnd) readRelativeName(rdns.next(Tag.set, 'rdn'), names);
-  }
-  return names;
-}
-
-/** Vendors write one multi-valued RDN or several, and not always in the order of DER: their order is left open. */
-function readRelativeName(element: DerElement, names: Map<string, string>): void {
-  const rdn = contentOf(element);
-  while (!rdn.isAtEnd) {
-    const attribute = contentOf(rdn.next(Tag.sequence, 'attribute'));
-    const identifier = objectIdentifierOf(attribute.next(Tag.objectIdentifier, 'type'));
-    const text = textOf(attribute.any('value'));
-    attribute.end();
-    names.set(identifier, names.has(identifier) ? '' : text);
-  }
 }

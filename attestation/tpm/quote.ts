@@ -5,14 +5,14 @@
 
 import { concatBytes, equalBytes, toHex } from '../core/bytes.ts';
 import { decode, encode } from '../core/layout.ts';
-import { joinEcdsaSignature, verifySignature } from '../core/signature.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
 import type { SigningKey } from './attestation-key.ts';
-import { Algorithm, attest, AttestType, pcrSelectionList, signature, TPM_GENERATED } from './layout.ts';
-import type { QuoteAttest, Signature } from './layout.ts';
+import { attest, AttestType, pcrSelectionList, signature, TPM_GENERATED } from './layout.ts';
+import type { QuoteAttest } from './layout.ts';
 import { selectPcrs } from './pcr-selection.ts';
 import type { PcrSelection } from './pcr-selection.ts';
+import { isOfScheme, statementSignatureHolds } from './statement.ts';
 
 export const quoteChecks = defineChecks('inauthentic', {
   'tpm-quote-magic': {
@@ -140,32 +140,17 @@ export function demandBinding({ extraData }: QuoteAttest, expected: Uint8Array, 
 
 async function demandSignature(presented: PresentedQuote, key: SigningKey, checks: Checklist): Promise<void> {
   const received = decode(signature, presented.signature, 'signature');
-  const isOwnScheme =
-    SCHEME_NAMES[received.algorithm] === key.scheme.algorithm && received.hash === key.hash.algorithm;
-  checks.demand(quoteChecks, 'tpm-quote-signature-scheme', isOwnScheme, {
+  checks.demand(quoteChecks, 'tpm-quote-signature-scheme', isOfScheme(received, key), {
     field: 'signature.algorithm',
     expected: `${key.scheme.algorithm} with ${key.hash.name}`,
     found: `0x${received.algorithm.toString(16)} with hash 0x${received.hash.toString(16)}`,
   });
-  const bytes = signatureBytes(received, key);
-  const holds = await verifySignature(key.publicKey, key.scheme, bytes, presented.attest);
+  const holds = await statementSignatureHolds(received, key, presented.attest);
   checks.demand(quoteChecks, 'tpm-quote-signature', holds, {
     field: 'signature',
     expected: 'a signature of the attestation key over the attest bytes',
     found: holds ? 'one' : 'one that does not verify',
   });
-}
-
-const SCHEME_NAMES = {
-  [Algorithm.rsassa]: 'rsassa-pkcs1',
-  [Algorithm.rsapss]: 'rsa-pss',
-  [Algorithm.ecdsa]: 'ecdsa',
-} as const;
-
-function signatureBytes(received: Signature, { publicKey }: SigningKey): Uint8Array {
-  if (received.algorithm !== Algorithm.ecdsa) return received.signature;
-  if (publicKey.type !== 'ec') throw new TypeError('an ECDSA signature passed for an RSA key');
-  return joinEcdsaSignature(publicKey.curve, received.r, received.s);
 }
 
 function demandSigner(quote: QuoteAttest, qualifiedSigners: readonly Uint8Array[], checks: Checklist): void {

@@ -2,8 +2,10 @@
 
 import { nvidiaVectors } from './vector-nvidia.ts';
 import { sevSnpVectors } from './vector-snp.ts';
+import { tlogVectors } from './vector-tlog.ts';
+import { tpmVectors } from './vector-tpm.ts';
 import type { VectorClass } from './vector-runner.ts';
 
 export const vectorClasses: ReadonlyMap<string, VectorClass> = new Map(
-  [sevSnpVectors, nvidiaVectors].map((vectorClass) => [vectorClass.name, vectorClass]),
+  [sevSnpVectors, nvidiaVectors, tlogVectors, tpmVectors].map((vectorClass) => [vectorClass.name, vectorClass]),
 );

@@ -1,0 +1,60 @@
+/** The attestation keys of entries: from a public area, a certificate, a bare key, or a paravisor's report. */
+
+import { toHex } from '../../attestation/core/bytes.ts';
+import { readSubjectPublicKeyInfo } from '../../attestation/core/public-key.ts';
+import type { PublicKey } from '../../attestation/core/public-key.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import { Checklist } from '../../attestation/core/verdict.ts';
+import { readCertificate } from '../../attestation/core/x509.ts';
+import { checkAttestationKey } from '../../attestation/tpm/attestation-key.ts';
+import type { SigningKey } from '../../attestation/tpm/attestation-key.ts';
+import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { Algorithm, decodePublicArea } from '../../attestation/tpm/layout.ts';
+import { runtimeKeyOf } from './vector-tpm-azure.ts';
+import { fileOf, hasFile } from './vector-tpm-case.ts';
+import type { TpmCase } from './vector-tpm-case.ts';
+
+/** Undefined where the key's own scheme has a hash that cannot be expressed. @throws other refusals of the key */
+export async function signingKeyOf(subject: TpmCase): Promise<SigningKey | undefined> {
+  if (!hasFile(subject, 'akPublic')) return keyWithScheme(bareKey(subject));
+  const area = decodePublicArea(fileOf(subject, 'akPublic'), 'akPublic');
+  try {
+    return checkAttestationKey(area, new Checklist());
+  } catch (error) {
+    if (isRefusal(error) && error.refusal.code === 'tpm-hash') return undefined;
+    throw error;
+  }
+}
+
+/** What a key without a public area signs with: the one scheme that its issuer makes keys for. */
+export function keyWithScheme(publicKey: PublicKey): SigningKey {
+  const hash = tpmHash(Algorithm.sha256, 'key');
+  const algorithm = publicKey.type === 'ec' ? 'ecdsa' : 'rsassa-pkcs1';
+  return { publicKey, scheme: { algorithm, hash: hash.name }, hash };
+}
+
+function bareKey(subject: TpmCase): PublicKey {
+  if (hasFile(subject, 'akSpki')) return readSubjectPublicKeyInfo(fileOf(subject, 'akSpki'), 'akSpki');
+  if (hasFile(subject, 'akCert')) return certifiedKey(subject, 'akCert');
+  return { type: 'rsa', modulus: runtimeKeyOf(fileOf(subject, 'hclReport')) };
+}
+
+export function certifiedKey(subject: TpmCase, name: string): PublicKey {
+  return readSubjectPublicKeyInfo(readCertificate(fileOf(subject, name), name).subjectPublicKeyInfo, name);
+}
+
+/** Whether nothing but the hash of its scheme speaks against a key. */
+export async function hasAttributes(subject: TpmCase, name = 'akPublic'): Promise<boolean> {
+  const area = decodePublicArea(fileOf(subject, name), name);
+  try {
+    checkAttestationKey(area, new Checklist());
+    return true;
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return error.refusal.code === 'tpm-hash';
+  }
+}
+
+export function keyText(key: PublicKey): string {
+  return key.type === 'rsa' ? toHex(key.modulus) : `${key.curve} ${toHex(key.x)} ${toHex(key.y)}`;
+}
