@@ -6,12 +6,18 @@
 import { equalBytes, toHex } from '../core/bytes.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
+import { appraiseBoot } from './boot/appraise.ts';
+import { bootReferenceChecks, compareBoot } from './boot/compare.ts';
+import type { ReferenceCheck } from './boot/compare.ts';
+import type { BootFacts } from './boot/facts.ts';
+import { referencedRules } from './boot/policy.ts';
+import { appraiseIma } from './ima/appraise.ts';
 import type { TpmEnrolmentRecord, TpmPolicy, TpmReferenceValues } from './documents.ts';
 import type { QuoteAttest } from './layout.ts';
 
 export const appraisalChecks = defineChecks('unacceptable', {
   'tpm-reference-missing': {
-    means: 'There are no reference values for the bank that was quoted.',
+    means: 'There are no reference values for the bank that was quoted that state what the policy judges by.',
     hint: 'Record the state of a machine that is known to be good and add it to the reference values.',
     protects: 'A machine in any state would be accepted.',
   },
@@ -52,6 +58,8 @@ export interface AppraisalInputs {
   readonly record: Pick<TpmEnrolmentRecord, 'lastSeen' | 'manufacturer'>;
   readonly policy: TpmPolicy;
   readonly referenceValues: readonly TpmReferenceValues[];
+  /** What the logs say of the boot; null exactly where the policy has no rules for it. */
+  readonly boot: BootFacts | null;
 }
 
 /** Appraises and returns the name of the reference values that the machine matches; empty if none. */
@@ -63,29 +71,70 @@ export function appraise(
 ): string {
   noteClock(quote, inputs, checks);
   noteFirmware(quote, inputs, checks);
-  const { bank } = inputs.policy.selection;
-  const candidates = inputs.referenceValues.filter((reference) => reference.bank === bank);
+  const { policy, boot, referenceValues } = inputs;
+  if (boot !== null && policy.boot !== 'any') appraiseBoot(boot, policy.boot, checks);
+  noteFiles(inputs, pcrs, checks);
+  const candidates = referenceValues.filter((reference) => isCandidate(reference, policy));
   checks.note(appraisalChecks, 'tpm-reference-missing', candidates.length > 0, {
     field: 'referenceValues',
-    expected: `at least one set for bank ${bank.bank}`,
+    expected: `at least one set for bank ${policy.selection.bank.bank} with what the policy judges by`,
     found: String(candidates.length),
   });
-  const nearest = nearestReference(candidates, pcrs);
+  const nearest = nearestReference(candidates, inputs, pcrs);
   if (nearest === undefined) return '';
-  notePcrs(nearest, pcrs, checks);
+  if (policy.registers === 'reference') notePcrs(nearest, pcrs, checks);
+  for (const { code, holds, facts } of bootChecksOf(nearest, inputs)) {
+    checks.note(bootReferenceChecks, code, holds, facts);
+  }
   return nearest.name;
+}
+
+/** A set without registers, or without a boot, must not pass where the policy judges by them. */
+function isCandidate({ bank, pcrs, boot }: TpmReferenceValues, policy: TpmPolicy): boolean {
+  const hasRegisters = policy.registers === 'any' || pcrs.size > 0;
+  const hasBoot = boot !== null || referencedRules(policy.boot).every((rule) => rule === 'files');
+  return bank === policy.selection.bank && hasRegisters && hasBoot;
+}
+
+function bootChecksOf(
+  { boot: reference, bank }: TpmReferenceValues,
+  { policy, boot }: AppraisalInputs,
+): readonly ReferenceCheck[] {
+  const isJudged = boot !== null && policy.boot !== 'any' && reference !== null;
+  return isJudged ? compareBoot(boot, policy.boot, reference, bank) : [];
+}
+
+/** BC-20: the lists of files of all sets together, as one alone may be too long for a document. */
+function noteFiles(
+  { policy, boot, referenceValues }: AppraisalInputs,
+  pcrs: ReadonlyMap<number, Uint8Array>,
+  checks: Checklist,
+): void {
+  if (boot === null || boot.files === null) return;
+  const { bank } = policy.selection;
+  const allowed = new Map<string, readonly Uint8Array[]>();
+  for (const { boot: reference, bank: referenceBank } of referenceValues) {
+    if (reference === null || referenceBank !== bank) continue;
+    for (const [path, digests] of reference.files) {
+      allowed.set(path, [...(allowed.get(path) ?? []), ...digests]);
+    }
+  }
+  appraiseIma(boot.files, bank, pcrs, allowed, checks);
 }
 
 /** PCR 16 and 23 can be reset by any software; 17 to 22 mean something only after a late launch that we verify. */
 const LAST_RELIABLE_PCR = 15;
 
-/** The set with the fewest differing PCRs: when it has none the machine is in that state. */
+/** The set with the fewest differences: when it has none the machine is in that state. */
 function nearestReference(
   candidates: readonly TpmReferenceValues[],
+  inputs: AppraisalInputs,
   pcrs: ReadonlyMap<number, Uint8Array>,
 ): TpmReferenceValues | undefined {
+  const judged = inputs.policy.registers === 'reference';
   const differences = (reference: TpmReferenceValues): number =>
-    [...reference.pcrs].filter(([pcr, values]) => !isAmong(pcrs.get(pcr), values)).length;
+    [...reference.pcrs].filter(([pcr, values]) => judged && !isAmong(pcrs.get(pcr), values)).length +
+    bootChecksOf(reference, inputs).filter(({ holds }) => !holds).length;
   return candidates.toSorted((left, right) => differences(left) - differences(right))[0];
 }
 

@@ -4,6 +4,9 @@ import { toHex } from '../core/bytes.ts';
 import type { DeviceClaims } from '../core/device-class.ts';
 import { TrustValue } from '../core/ear/trust-vector.ts';
 import type { TrustVector } from '../core/ear/trust-vector.ts';
+import { bootClaims } from './boot/claims.ts';
+import type { BootClaims } from './boot/claims.ts';
+import type { BootFacts } from './boot/facts.ts';
 import type { TpmEnrolmentRecord } from './documents.ts';
 import type { QuoteAttest } from './layout.ts';
 
@@ -24,10 +27,12 @@ export interface TpmClaims extends DeviceClaims {
   readonly anchor: string;
   /** Hash algorithm of the quoted PCRs. */
   readonly bank: string;
-  /** Quoted values by PCR number, hex. Only those that `referenceValues` names were judged. */
+  /** Quoted values by PCR number, hex. Judged were those that `referenceValues` names, and those that `boot` explains. */
   readonly pcrs: Readonly<Record<string, string>>;
   /** Name of the reference values that the machine matches. */
   readonly referenceValues: string;
+  /** What the logs prove of the boot; null where the policy has no rules for it. */
+  readonly boot: BootClaims | null;
   /** Milliseconds, decimal. Comparable within one pair of counters only. */
   readonly clock: string;
   /** Whether the TPM is sure that it never told a later time. */
@@ -50,10 +55,11 @@ export interface ClaimSources {
   readonly bank: string;
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
   readonly referenceValues: string;
+  readonly boot: BootFacts | null;
 }
 
 export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims {
-  const { identity, record, anchor, bank, pcrs, referenceValues } = sources;
+  const { identity, record, anchor, bank, pcrs, referenceValues, boot } = sources;
   const { clock, resetCount, restartCount, safe } = quote.clockInfo;
   const { lastSeen } = record;
   return {
@@ -69,6 +75,7 @@ export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims 
     bank,
     pcrs: Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)])),
     referenceValues,
+    boot: boot === null ? null : bootClaims(boot),
     clock: clock.toString(),
     clockSafe: safe === 1,
     resetCount,

@@ -18,6 +18,10 @@ import {
 } from '../core/json-shape.ts';
 import type { Shape } from '../core/json-shape.ts';
 import { defineRefusals } from '../core/refusal.ts';
+import { bootPolicyShape, demandedRules, referencedRules, requiredRegisters } from './boot/policy.ts';
+import type { BootPolicy } from './boot/policy.ts';
+import { bootReferenceShape, isEmptyReference } from './boot/reference.ts';
+import type { BootReference } from './boot/reference.ts';
 import { tpmHash } from './hash.ts';
 import type { TpmHash } from './hash.ts';
 import { Algorithm } from './layout.ts';
@@ -86,10 +90,12 @@ export function writeEnrolmentRecord(record: TpmEnrolmentRecord): JsonValue {
 }
 
 const policyShape = objectShape({
-  version: literalShape(1),
+  version: literalShape(2),
   class: literalShape('tpm'),
   bank: bankShape,
   pcrs: listShape({ minItems: 1, maxItems: PCR_COUNT }, integerShape({ min: 0, max: PCR_COUNT - 1 })),
+  registers: literalShape('reference', 'any'),
+  boot: bootPolicyShape,
   allowUnsafeClock: booleanShape,
   deniedFirmware: listShape(
     { minItems: 0, maxItems: 1000 },
@@ -98,33 +104,56 @@ const policyShape = objectShape({
 });
 
 /**
- * What the operator demands of TPMs. `bank` and `pcrs` are what the challenge asks for; `deniedFirmware` are ranges
- * of firmwareVersion, both ends included, whose keys are known to be at risk; after an unclean stop a TPM calls its
- * clock unsafe until it has caught up, and `allowUnsafeClock` says whether to accept that.
+ * What the operator demands of TPMs. `bank` and `pcrs` are what the challenge asks for; `registers` says whether their values
+ * are judged by reference values, `boot` how the logs that explain them are; `deniedFirmware` are ranges of firmwareVersion,
+ * both ends included, whose keys are known to be at risk; after an unclean stop a TPM calls its clock unsafe until it has
+ * caught up, and `allowUnsafeClock` says whether to accept that.
  */
 export interface TpmPolicy {
   readonly selection: PcrSelection;
+  readonly registers: 'reference' | 'any';
+  readonly boot: BootPolicy | 'any';
   readonly allowUnsafeClock: boolean;
   readonly deniedFirmware: ReturnType<typeof policyShape>['deniedFirmware'];
 }
 
 /** @throws RefusalError `shape-*`, `tpm-document` */
 export function readPolicy(value: JsonValue): TpmPolicy {
-  const { bank, pcrs, allowUnsafeClock, deniedFirmware } = policyShape(value, 'policy');
+  const { bank, pcrs, registers, boot, allowUnsafeClock, deniedFirmware } = policyShape(value, 'policy');
   if (!pcrs.every((pcr, i) => i === 0 || pcr > (pcrs[i - 1] ?? pcr))) {
-    throw documentRefusals.error('tpm-document', {
-      field: 'policy.pcrs',
-      expected: 'PCR numbers in ascending order, each once',
-      found: pcrs.join(', '),
-    });
+    refuseDocument('policy.pcrs', 'PCR numbers in ascending order, each once', pcrs.join(', '));
   }
-  return { selection: { bank, pcrs }, allowUnsafeClock, deniedFirmware };
+  demandJudgement(registers, boot);
+  const missing = requiredRegisters(boot).filter((pcr) => !pcrs.includes(pcr));
+  if (missing.length > 0) {
+    refuseDocument(
+      'policy.pcrs',
+      'every register that the rules of the boot read',
+      `no ${missing.join(', ')}`,
+    );
+  }
+  return { selection: { bank, pcrs }, registers, boot, allowUnsafeClock, deniedFirmware };
+}
+
+/** BC-9: a boot that any signed software passes, or that nobody looks at, is not judged. */
+function demandJudgement(registers: TpmPolicy['registers'], boot: TpmPolicy['boot']): void {
+  if (boot !== 'any' && demandedRules(boot).length === 0) {
+    refuseDocument('policy.boot', 'a rule, or any in place of rules that demand nothing', 'nothing demanded');
+  }
+  if (registers === 'any' && referencedRules(boot).length === 0) {
+    const expected = 'registers, or a rule of the boot, that reference values decide';
+    refuseDocument('policy', expected, 'nothing that they decide');
+  }
+}
+
+function refuseDocument(field: string, expected: string, found: string): never {
+  throw documentRefusals.error('tpm-document', { field, expected, found });
 }
 
 const pcrName = /^(?:[0-9]|1[0-9]|2[0-3])$/;
 
 const referenceShape = objectShape({
-  version: literalShape(1),
+  version: literalShape(2),
   class: literalShape('tpm'),
   name: lineShape,
   bank: bankShape,
@@ -132,26 +161,31 @@ const referenceShape = objectShape({
     { name: pcrName, maxMembers: PCR_COUNT },
     listShape({ minItems: 1, maxItems: 64 }, hexShape({ bytes: [32, 48] })),
   ),
+  boot: bootReferenceShape,
   provenance: objectShape({ source: lineShape, recordedAt: integerShape({ min: 0, max: 2 ** 40 }) }),
 });
 
-/** One state that is known to be good: for each PCR that counts, the values that it may have. */
+/** One state that is known to be good: for each PCR that counts, the values that it may have, and what was booted. */
 export interface TpmReferenceValues {
   readonly name: string;
   readonly bank: TpmHash;
   readonly pcrs: ReadonlyMap<number, readonly Uint8Array[]>;
+  /** Null where the document speaks of registers alone. */
+  readonly boot: BootReference | null;
 }
 
 /** @throws RefusalError `shape-*`, `tpm-document` */
 export function readReferenceValues(value: JsonValue): TpmReferenceValues {
-  const { name, bank, pcrs } = referenceShape(value, 'referenceValues');
-  const isOfBank = [...pcrs.values()].flat().every((digest) => digest.length === bank.bytes);
-  if (pcrs.size === 0 || !isOfBank) {
-    throw documentRefusals.error('tpm-document', {
-      field: `referenceValues ${name}`,
-      expected: `at least one PCR, with values of ${bank.bytes} bytes`,
-      found: pcrs.size === 0 ? 'none' : 'values of another length',
-    });
+  const { name, bank, pcrs, boot } = referenceShape(value, 'referenceValues');
+  const field = `referenceValues ${name}`;
+  if (boot !== null && isEmptyReference(boot)) {
+    refuseDocument(`${field}.boot`, 'something that was booted, or null', 'nothing');
   }
-  return { name, bank, pcrs: new Map([...pcrs].map(([pcr, values]) => [Number(pcr), values])) };
+  if (pcrs.size === 0 && boot === null) {
+    refuseDocument(field, 'at least one PCR, or something that was booted', 'neither');
+  }
+  if (![...pcrs.values()].flat().every((digest) => digest.length === bank.bytes)) {
+    refuseDocument(field, `values of ${bank.bytes} bytes`, 'values of another length');
+  }
+  return { name, bank, pcrs: new Map([...pcrs].map(([pcr, values]) => [Number(pcr), values])), boot };
 }

@@ -8,10 +8,12 @@ import { defineChecks, judge } from '../core/verdict.ts';
 import type { Checklist, Verdict } from '../core/verdict.ts';
 import { appraise } from './appraise.ts';
 import { attestationKeyIdentity, checkAttestationKey } from './attestation-key.ts';
+import { demandLogs, readBoot } from './boot/facts.ts';
+import type { BootFacts } from './boot/facts.ts';
 import { tpmClaims } from './claims.ts';
 import type { TpmClaims } from './claims.ts';
 import { readEnrolmentRecord, readPolicy, readReferenceValues } from './documents.ts';
-import type { TpmEnrolmentRecord } from './documents.ts';
+import type { TpmEnrolmentRecord, TpmPolicy } from './documents.ts';
 import type { TpmEvidence } from './evidence.ts';
 import { computeQualifiedName, Hierarchy, hierarchyName } from './name.ts';
 import { authenticateQuote } from './quote.ts';
@@ -54,7 +56,8 @@ export function verifyTpmEvidence(evidence: TpmEvidence, inputs: DeviceInputs): 
       selection: policy.selection,
     };
     const quote = await authenticateQuote(evidence, expectations, checks);
-    const appraisal = { record, policy, referenceValues };
+    const boot = bootOf(evidence, policy, checks);
+    const appraisal = { record, policy, referenceValues, boot };
     return tpmClaims(quote, {
       identity: toHex(attestationKeyIdentity(evidence.akPublic)),
       record,
@@ -62,8 +65,16 @@ export function verifyTpmEvidence(evidence: TpmEvidence, inputs: DeviceInputs): 
       bank: policy.selection.bank.bank,
       pcrs: evidence.pcrs,
       referenceValues: appraise(quote, evidence.pcrs, appraisal, checks),
+      boot,
     });
   });
+}
+
+/** The logs are read after the quote was authenticated: before, nothing says what they have to lead to. */
+function bootOf(evidence: TpmEvidence, { boot, selection }: TpmPolicy, checks: Checklist): BootFacts | null {
+  if (boot !== 'any') return readBoot(evidence, boot, { bank: selection.bank, pcrs: evidence.pcrs }, checks);
+  demandLogs(evidence, boot, checks);
+  return null;
 }
 
 function demandRecord(name: Uint8Array, inputs: DeviceInputs, checks: Checklist): TpmEnrolmentRecord {

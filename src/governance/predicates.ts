@@ -109,6 +109,10 @@ const firmwareVersionField = z.string().regex(/^[0-9a-f]{16}$/);
 const tpmPolicy = z.strictObject({
   bank: z.enum(['sha256', 'sha384']),
   pcrs: pcrsField,
+  /** Whether reference values decide about the registers. */
+  registers: z.enum(['reference', 'any']),
+  /** Rules for what was booted, or `any`; their own shape is that of docs/spec/tpm-boot.md. */
+  boot: z.custom<JsonValue>((value) => value !== undefined),
   /** A TPM calls its clock unsafe after an unclean stop, until it has caught up. */
   allowUnsafeClock: z.boolean(),
   /** Vendors stop renewing certificates long before machines are scrapped. */

@@ -13,6 +13,7 @@ import * as nvidia from '../../attestation/nvidia-gpu/documents.ts';
 import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import * as sevSnp from '../../attestation/sev-snp/documents.ts';
+import { wantedLogs } from '../../attestation/tpm/boot/policy.ts';
 import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
 import * as tpm from '../../attestation/tpm/documents.ts';
 import type { ReleasePolicy } from '../governance/predicates.ts';
@@ -54,9 +55,7 @@ const CLASSES: readonly VerifiedClass[] = [
         class: 'tpm',
         bank: settings.bank,
         pcrs: inOrder(settings.pcrs),
-        eventLog: false,
-        imaList: false,
-        agentPcr: null,
+        ...wantedLogs(tpm.readPolicy(tpmPolicy(settings)).boot),
       },
     checkPolicy: tpm.readPolicy,
     checkReferenceValues: tpm.readReferenceValues,
@@ -104,8 +103,9 @@ export const DEVICE_CLASSES: ReadonlyMap<string, AnyDeviceClass> = new Map(
 
 type TpmSettings = NonNullable<ReleasePolicy['tpm']>;
 
-function tpmPolicy({ bank, pcrs, allowUnsafeClock, deniedFirmware }: TpmSettings): JsonValue {
-  return { version: 1, class: 'tpm', bank, pcrs: inOrder(pcrs), allowUnsafeClock, deniedFirmware };
+/** The certificate of the endorsement key is judged when a machine is enrolled, everything else with each quote. */
+function tpmPolicy({ endorsementValidity: _, ...settings }: TpmSettings): JsonValue {
+  return { version: 2, class: 'tpm', ...settings, pcrs: inOrder(settings.pcrs) };
 }
 
 /** The PCRs of a policy in the one order in which they are asked for and verified. */

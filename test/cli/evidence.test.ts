@@ -239,12 +239,12 @@ describe.skipIf(skip)(`weightgate evidence with machines of Azure ${amdVectorsMi
     };
     const values = manifest.vectors.find(({ id }) => id === vector)?.expected.azure_vtpm?.pcrs_sha256 ?? [];
     const report = amdFile(`${vector}/report.bin`);
-    const tpm = { version: 1, class: 'tpm', bank: 'sha256', pcrs: values.map((_, pcr) => pcr) };
+    const tpm = { version: 2, class: 'tpm', bank: 'sha256', pcrs: values.map((_, pcr) => pcr) };
     const policy = await writeJson(join(folder, 'policy.json'), {
       ...{ version: 1, class: 'azure-vtpm', allowConsole: true, allowFilteredDevices: true },
       allowInsecureBoot: false,
       sevSnp: loosestPolicy(report),
-      tpm: { ...tpm, allowUnsafeClock: false, deniedFirmware: [] },
+      tpm: { ...tpm, registers: 'reference', boot: 'any', allowUnsafeClock: false, deniedFirmware: [] },
     });
     const origin = {
       method: 'recorded',
@@ -259,7 +259,14 @@ describe.skipIf(skip)(`weightgate evidence with machines of Azure ${amdVectorsMi
       ...{ version: 1, class: 'sev-snp', kind: 'launch', name: 'paravisor', measurement, provenance: origin },
     });
     const machine = await writeJson(join(folder, 'machine.json'), {
-      ...{ version: 1, class: 'tpm', name: 'machine', bank: 'sha256', pcrs: { '7': [values[7]] } },
+      ...{
+        version: 2,
+        class: 'tpm',
+        name: 'machine',
+        bank: 'sha256',
+        pcrs: { '7': [values[7]] },
+        boot: null,
+      },
       provenance: { source: 'vectors', recordedAt: 0 },
     });
     const pcrs = await writeJson(join(folder, 'pcrs.json'), { sha256: Object.fromEntries(values.entries()) });

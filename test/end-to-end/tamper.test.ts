@@ -65,6 +65,8 @@ async function makeGoodRequest(): Promise<GoodRequest> {
     tpm: {
       bank: 'sha256',
       pcrs: [...PCRS],
+      registers: 'reference',
+      boot: 'any',
       allowUnsafeClock: true,
       endorsementValidity: 'ignore-expiry',
       deniedFirmware: [],

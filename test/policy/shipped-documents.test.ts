@@ -20,17 +20,27 @@ function shipped(path: string): string {
   return readFileSync(new URL(`../../policies/${path}`, import.meta.url), 'utf8');
 }
 
+const boot = {
+  images: ['ab'.repeat(32)],
+  loader: { digests: ['cd'.repeat(32)], texts: [{ exact: '/vmlinuz ro' }, { words: ['ro', 'root=*'] }] },
+  uki: [{ section: '.linux', digest: 'ab'.repeat(32) }],
+  mok: [],
+  files: { '/usr/bin/agent': ['ab'.repeat(64)] },
+  agentPrograms: [],
+};
+
 const reference = {
-  version: 1,
+  version: 2,
   class: 'tpm',
   name: 'rack-2026',
   bank: 'sha256',
   pcrs: { '0': ['ab'.repeat(32)], '7': ['cd'.repeat(32), 'ef'.repeat(32)] },
+  boot: null,
   provenance: { source: 'rack 4', recordedAt: 1_800_000_000 },
 };
 
 const changes: readonly (readonly [string, object])[] = [
-  ['another version', { version: 2 }],
+  ['another version', { version: 1 }],
   ['another class', { class: 'nvidia-gpu' }],
   ['an unknown member', { more: 1 }],
   ['an empty name', { name: '' }],
@@ -38,6 +48,20 @@ const changes: readonly (readonly [string, object])[] = [
   ['a SHA-1 bank', { bank: 'sha1' }],
   ['values of another bank', { bank: 'sha384' }],
   ['no PCR', { pcrs: {} }],
+  ['no boot', { boot: undefined }],
+  [
+    'a boot of nothing',
+    { boot: { ...boot, images: [], loader: { digests: [], texts: [] }, uki: [], files: {} } },
+  ],
+  ['an unknown member of the boot', { boot: { ...boot, more: [] } }],
+  ['a boot without images', { boot: { ...boot, images: undefined } }],
+  ['a section that is none', { boot: { ...boot, uki: [{ section: '.text', digest: 'ab'.repeat(32) }] } }],
+  ['a word with a blank', { boot: { ...boot, loader: { digests: [], texts: [{ words: ['ro quiet'] }] } } }],
+  [
+    'a text of two kinds',
+    { boot: { ...boot, loader: { digests: [], texts: [{ exact: 'a', words: ['a'] }] } } },
+  ],
+  ['a file of no path', { boot: { ...boot, files: { '': ['ab'.repeat(32)] } } }],
   ['a PCR without values', { pcrs: { '0': [] } }],
   ['a PCR that is none', { pcrs: { '24': ['ab'.repeat(32)] } }],
   ['a PCR with a leading zero', { pcrs: { '07': ['ab'.repeat(32)] } }],
@@ -54,7 +78,11 @@ describe('reference values of TPMs', () => {
 
   it('W11: the schema and the verifier accept the same documents', () => {
     const sha384 = { ...reference, bank: 'sha384', pcrs: { '0': ['ab'.repeat(48)] } };
-    for (const document of [reference, sha384]) {
+    const booted = [
+      { ...reference, boot },
+      { ...reference, boot, pcrs: {} },
+    ];
+    for (const document of [reference, sha384, ...booted]) {
       expect(validate(document)).toBe(true);
       expect(verifier(document)).toBe('accepted');
     }
@@ -127,7 +155,7 @@ describe('settings of the release policy', () => {
     ).toBe('shape-mismatch');
   });
 
-  it.each(['allowUnsafeClock', 'endorsementValidity', 'deniedFirmware'])(
+  it.each(['registers', 'boot', 'allowUnsafeClock', 'endorsementValidity', 'deniedFirmware'])(
     'GV-36: a policy that does not state %s is refused',
     (member) => {
       const tpm = tpmSettings();

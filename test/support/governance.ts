@@ -106,6 +106,8 @@ export const examplePredicates = {
     tpm: {
       bank: 'sha256',
       pcrs: [0, 4, 7],
+      registers: 'reference',
+      boot: 'any',
       allowUnsafeClock: true,
       endorsementValidity: 'ignore-expiry',
       deniedFirmware: [],

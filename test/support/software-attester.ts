@@ -120,10 +120,12 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
     enrolment: enrolmentOf(name, anchor),
     referenceValues: [referenceOf(pcrs)],
     policy: {
-      version: 1,
+      version: 2,
       class: 'tpm',
       bank: 'sha256',
       pcrs: [...PCRS],
+      registers: 'reference',
+      boot: 'any',
       allowUnsafeClock: false,
       deniedFirmware: [],
     },
@@ -163,11 +165,12 @@ export function enrolmentOf(name: Uint8Array, anchor: TrustAnchor): Readonly<Rec
 function referenceOf(pcrs: ReadonlyMap<number, Uint8Array>): Readonly<Record<string, JsonValue>> {
   const values = [...pcrs].filter(([pcr]) => pcr !== 1).map(([pcr, value]) => [String(pcr), [toHex(value)]]);
   return {
-    version: 1,
+    version: 2,
     class: 'tpm',
     name: 'test machine',
     bank: 'sha256',
     pcrs: Object.fromEntries(values) as JsonValue,
+    boot: null,
     provenance: { source: 'a test', recordedAt: 1_700_000_000 },
   };
 }

@@ -51,11 +51,12 @@ function tpmReference(pcrs: readonly string[]): Document {
     ([pcr, value]) => pcr <= LAST_RELIABLE_PCR && !/^(?:00|ff)+$/.test(value),
   );
   return {
-    version: 1,
+    version: 2,
     class: 'tpm',
     name: 'as reported',
     bank: 'sha256',
     pcrs: Object.fromEntries(measured.map(([pcr, value]) => [String(pcr), [value]])),
+    boot: null,
     provenance: { source: 'vectors', recordedAt: 0 },
   };
 }
@@ -66,10 +67,12 @@ export function azureQuestionOf(set: SnpSet, vector: SnpVector, hardware: Questi
   const { tpm_quote: quote, pcrs_sha256: pcrs } = azureOf(vector);
   const file = (path: string | undefined): Uint8Array => snpFile(set, path ?? '');
   const tpm = {
-    version: 1,
+    version: 2,
     class: 'tpm',
     bank: quote.pcr_bank,
     pcrs: quote.pcr_select,
+    registers: 'reference',
+    boot: 'any',
     allowUnsafeClock: true,
     deniedFirmware: [],
   };

@@ -2,6 +2,7 @@
 
 import type { JsonValue } from '../../core/canonical-json.ts';
 import { anyShape, booleanShape, literalShape, objectShape } from '../../core/json-shape.ts';
+import { defineRefusals } from '../../core/refusal.ts';
 import { readPolicy as readTpmPolicy, readReferenceValues as readTpmReference } from '../../tpm/documents.ts';
 import type { TpmPolicy, TpmReferenceValues } from '../../tpm/documents.ts';
 
@@ -15,6 +16,14 @@ const policyShape = objectShape({
   tpm: anyShape,
 });
 
+export const azureDocumentRefusals = defineRefusals('malformed', {
+  'azure-boot-rules': {
+    means:
+      'A policy for machines of Azure has rules for the logs of a boot, which such evidence does not carry.',
+    hint: 'Write any for the boot of the virtual TPM, and judge its registers by reference values.',
+  },
+});
+
 export interface AzureVtpmPolicy {
   readonly allowConsole: boolean;
   readonly allowFilteredDevices: boolean;
@@ -24,10 +33,16 @@ export interface AzureVtpmPolicy {
   readonly tpm: TpmPolicy;
 }
 
-/** @throws RefusalError `shape-*`, `tpm-document` */
+/** @throws RefusalError `shape-*`, `tpm-document`, `azure-boot-rules` */
 export function readAzureVtpmPolicy(value: JsonValue): AzureVtpmPolicy {
   const policy = policyShape(value, 'policy');
-  return { ...policy, tpm: readTpmPolicy(policy.tpm) };
+  const tpm = readTpmPolicy(policy.tpm);
+  if (tpm.boot === 'any') return { ...policy, tpm };
+  throw azureDocumentRefusals.error('azure-boot-rules', {
+    field: 'policy.tpm.boot',
+    expected: 'any',
+    found: 'rules',
+  });
 }
 
 /** Reference values of both classes, told apart by their `class`. */

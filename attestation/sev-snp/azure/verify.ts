@@ -85,7 +85,7 @@ async function judgeMachine(
   const quote = await authenticateQuote(question.quote, key, { expectedNonce, policy }, checks);
   appraiseConfiguration(runtime.configuration, policy, checks);
   const { pcrs } = question.quote;
-  const appraisal = { record: NO_RECORD, policy: policy.tpm, referenceValues: references.tpm };
+  const appraisal = { record: NO_RECORD, policy: policy.tpm, referenceValues: references.tpm, boot: null };
   return azureVtpmClaims({
     report,
     runtime,

@@ -34,11 +34,12 @@ function parsePcrs(text: string): readonly number[] {
 async function recordReference(options: RecordOptions): Promise<void> {
   const values = await readCurrentPcrs(options.tpm, options.pcrs);
   const document = {
-    version: 1,
+    version: 2,
     class: 'tpm',
     name: options.name,
     bank: 'sha256',
     pcrs: Object.fromEntries(Object.entries(values).map(([pcr, value]) => [pcr, [value]])),
+    boot: null,
     provenance: { source: options.source, recordedAt: systemClock.posixSeconds() },
   };
   await writeCanonicalFile(options.out, document, { overwrite: false });

@@ -108,11 +108,18 @@ async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
       ...{ version: 1, class: 'azure-vtpm', allowConsole: false, allowFilteredDevices: true },
       allowInsecureBoot: false,
       sevSnp: loosestPolicy(report),
-      tpm: { ...tpm, pcrs: PCRS, registers: 'reference', boot: 'any', allowUnsafeClock: false, deniedFirmware: [] },
+      tpm: {
+        ...tpm,
+        pcrs: PCRS,
+        registers: 'reference',
+        boot: 'any',
+        allowUnsafeClock: false,
+        deniedFirmware: [],
+      },
     },
     referenceValues: [
       { ...launch, measurement: toHex(report.subarray(0x90, 0xc0)) },
-      { ...tpm, name: 'machine', pcrs, provenance },
+      { ...tpm, name: 'machine', pcrs, boot: null, provenance },
     ],
   };
 }

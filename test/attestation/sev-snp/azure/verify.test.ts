@@ -73,10 +73,12 @@ function policyOf(vector: Vector, changes: Document = {}): Document {
     allowInsecureBoot: false,
     sevSnp: loosestPolicy(file(vector, 'report')),
     tpm: {
-      version: 1,
+      version: 2,
       class: 'tpm',
       bank: 'sha256',
       pcrs: [...vector.azure.tpm_quote.pcr_select],
+      registers: 'reference',
+      boot: 'any',
       allowUnsafeClock: false,
       deniedFirmware: [],
     },
@@ -99,7 +101,7 @@ function referencesOf(vector: Vector): readonly JsonValue[] {
   };
   const measurement = String(vector.expected.report['measurement']);
   return [
-    { version: 1, class: 'tpm', name: 'machine', bank: 'sha256', pcrs, provenance },
+    { version: 2, class: 'tpm', name: 'machine', bank: 'sha256', pcrs, boot: null, provenance },
     { version: 1, class: 'sev-snp', kind: 'launch', name: 'paravisor', measurement, provenance: origin },
   ];
 }
