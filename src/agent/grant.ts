@@ -11,8 +11,7 @@ import { fromBase64, toHex } from '../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals, RefusalError } from '../../attestation/core/refusal.ts';
 import { decodeEntry, type DecisionEntry, type Lease } from '../governance/entries.ts';
-import type { LogTrust } from '../log/checkpoint.ts';
-import { verifyTlogProof } from '../log/tlog-proof.ts';
+import { verifyTlogProof, type ProofTrust } from '../log/tlog-proof.ts';
 import { verifyAttestationResult } from '../platform/attestation-result.ts';
 import { openModelKey, type AgentKeyPair } from '../platform/grant-wrap.ts';
 import { readShape } from '../platform/shape.ts';
@@ -39,7 +38,7 @@ const grantSchema = z.strictObject({
 
 /** What the agent asked for. Every member is its own knowledge, none comes from the answer. */
 export interface GrantExpectations {
-  readonly log: LogTrust;
+  readonly log: ProofTrust;
   readonly lab: string;
   readonly purpose: string;
   /** Lower-case hex SHA-256. */

@@ -10,8 +10,9 @@ import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/cano
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { decodeEntry } from '../governance/entries.ts';
 import type { LogTrust } from '../log/checkpoint.ts';
-import { verifyTlogProof } from '../log/tlog-proof.ts';
+import { verifyTlogProof, type ProofTrust } from '../log/tlog-proof.ts';
 import { parseVerifierKey } from '../log/verifier-key.ts';
+import type { Witnessing } from '../log/witness-policy.ts';
 import type { Clock } from '../platform/clock.ts';
 import { encodeEnvelope, signEnvelope } from '../platform/dsse.ts';
 import type { Ed25519Signer } from '../platform/ed25519.ts';
@@ -69,6 +70,8 @@ export interface KeyReleaseOptions {
   readonly labSigner: Ed25519Signer;
   readonly purpose: string;
   readonly clock: Clock;
+  /** Which witnesses must have seen the log: the choice of the lab, never of the server (WT-21). */
+  readonly witnesses: Witnessing;
 }
 
 /** The TPM's part of an enrolment. */
@@ -99,6 +102,10 @@ export interface ReleasedKey extends OpenedGrant {
 
 export function logTrustOf(profile: ServerProfile): LogTrust {
   return { origin: profile.origin, keys: [parseVerifierKey(profile.logKey, 'profile.logKey')] };
+}
+
+function proofTrustOf({ profile, witnesses }: KeyReleaseOptions): ProofTrust {
+  return { ...logTrustOf(profile), witnesses };
 }
 
 /**
@@ -133,15 +140,15 @@ export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Prom
 
 /** RP-12: this very key stands in the log, under this lab. */
 async function proveEnrolment(
-  { profile, lab }: KeyReleaseOptions,
+  options: KeyReleaseOptions,
   enrolled: z.infer<typeof enrolledSchema>,
   attestationKeyName: string,
 ): Promise<void> {
   const bytes = fromBase64(enrolled.entry, 'activation.entry');
-  await verifyTlogProof(bytes, enrolled.proof, logTrustOf(profile));
+  await verifyTlogProof(bytes, enrolled.proof, proofTrustOf(options));
   const entry = decodeEntry(bytes);
   const found = entry.type === 'enrolment' ? `${entry.lab} ${entry.attestationKeyName}` : entry.type;
-  const expected = `${lab} ${attestationKeyName}`;
+  const expected = `${options.lab} ${attestationKeyName}`;
   if (found !== expected || enrolled.attestationKeyName !== attestationKeyName) {
     throw keyReleaseRefusals.error('enrolment-name', { field: 'activation.entry', expected, found });
   }
@@ -198,7 +205,7 @@ export async function prepareRelease(
     evidence: await collectEvidence(challenge, attesters, binding),
   });
   const expectations = {
-    log: logTrustOf(options.profile),
+    log: proofTrustOf(options),
     lab: options.lab,
     purpose: options.purpose,
     ...subject,

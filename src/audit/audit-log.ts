@@ -7,7 +7,8 @@ import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
 import { decodeEntry, type LogEntry } from '../governance/entries.ts';
 import { applyEntry, initialState } from '../governance/fold.ts';
 import type { Applied, GovernanceState } from '../governance/state.ts';
-import type { LogTrust, TreeHead, VerifiedCheckpoint } from '../log/checkpoint.ts';
+import type { TreeHead } from '../log/checkpoint-body.ts';
+import type { LogTrust, VerifiedCheckpoint } from '../log/checkpoint.ts';
 import { auditLog, type LogSource } from '../log/reader.ts';
 import { describeEntry, type AuditRow } from './rows.ts';
 

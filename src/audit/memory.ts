@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { fromHex, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals, isRefusal } from '../../attestation/core/refusal.ts';
-import type { TreeHead } from '../log/checkpoint.ts';
+import type { TreeHead } from '../log/checkpoint-body.ts';
 import { readCanonicalFile, writeCanonicalFile } from '../platform/canonical-file.ts';
 import { readShape } from '../platform/shape.ts';
 

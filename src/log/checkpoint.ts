@@ -1,18 +1,17 @@
-/** Checkpoints (C2SP tlog-checkpoint v1; TL-9, TL-10): what a log signs about itself. */
+/** Checkpoints, verified (C2SP tlog-checkpoint v1; TL-9, TL-10): what a log signs about itself. */
 
-import { equalBytes, excerpt, fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
+import { equalBytes, excerpt } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
-import { EMPTY_ROOT, HASH_BYTES, verifyConsistency } from './merkle.ts';
+import {
+  formatCheckpointBody,
+  parseCheckpointBody,
+  type CheckpointBody,
+  type TreeHead,
+} from './checkpoint-body.ts';
+import { LOG_LINES } from './checkpoint-signature.ts';
+import { verifyConsistency } from './merkle.ts';
 import { openNote, signNote, type NoteSigner } from './note.ts';
-import { parseUint64 } from './uint64.ts';
 import type { VerifierKey } from './verifier-key.ts';
-
-export const checkpointShapeRefusals = defineRefusals('malformed', {
-  'log-checkpoint-malformed': {
-    means: 'A signed note is not a checkpoint.',
-    hint: 'Give the checkpoint of a log: three lines with origin, size and root before the signatures.',
-  },
-});
 
 export const checkpointRefusals = defineRefusals('inauthentic', {
   'log-checkpoint-origin': {
@@ -20,21 +19,6 @@ export const checkpointRefusals = defineRefusals('inauthentic', {
     hint: 'Check the address and the configured origin. The right key over another origin is a replay.',
   },
 });
-
-/** A state of a log. */
-export interface TreeHead {
-  readonly size: bigint;
-  /** 32 bytes. */
-  readonly root: Uint8Array;
-}
-
-/** What the text of a checkpoint claims. */
-export interface CheckpointBody extends TreeHead {
-  /** The name of the log. */
-  readonly origin: string;
-  /** Lines of other logs that ours never writes; nothing here acts on them. */
-  readonly extensionLines: readonly string[];
-}
 
 declare const verified: unique symbol;
 
@@ -44,36 +28,6 @@ export interface VerifiedCheckpoint extends CheckpointBody {
   readonly signedBy: readonly VerifierKey[];
   /** The signed note, as it was received. */
   readonly note: string;
-}
-
-/**
- * Reads the text of a checkpoint; nothing of it is trusted yet.
- *
- * @throws RefusalError `log-checkpoint-malformed`, `log-number-malformed`, `base64-malformed`
- */
-export function parseCheckpointBody(text: string): CheckpointBody {
-  const [origin = '', size, root, ...rest] = text.split('\n');
-  if (size === undefined || root === undefined || rest.pop() !== '' || rest.includes('') || origin === '') {
-    refuse('checkpoint', 'lines with origin, size and root, none of them empty', excerpt(text));
-  }
-  const body = {
-    origin,
-    size: parseUint64(size, 'checkpoint.size'),
-    root: fromBase64(root, 'checkpoint.root'),
-    extensionLines: rest,
-  };
-  if (body.root.length !== HASH_BYTES) {
-    refuse('checkpoint.root', `${HASH_BYTES} bytes`, `${body.root.length} bytes`);
-  }
-  if (body.size === 0n && !equalBytes(body.root, EMPTY_ROOT)) {
-    refuse('checkpoint.root', 'the root of the empty tree', toHex(body.root));
-  }
-  return body;
-}
-
-/** The text that is signed. */
-export function formatCheckpointBody(origin: string, head: TreeHead): string {
-  return `${origin}\n${head.size}\n${toBase64(head.root)}\n`;
 }
 
 /** Signs a state of a log, once for each signer. @returns the signed note */
@@ -98,7 +52,7 @@ export interface LogTrust {
  * @throws RefusalError `log-note-*`, `log-checkpoint-*`, `log-number-malformed`, `base64-malformed`
  */
 export async function openCheckpoint(note: string, trust: LogTrust): Promise<VerifiedCheckpoint> {
-  const { text, signedBy } = await openNote(note, trust.keys);
+  const { text, signedBy } = await openNote(note, trust.keys, LOG_LINES);
   const body = parseCheckpointBody(text);
   if (body.origin !== trust.origin) {
     throw checkpointRefusals.error('log-checkpoint-origin', {
@@ -143,8 +97,4 @@ export function compareCheckpoints(
     if (error instanceof RefusalError) return 'split-view';
     throw error;
   }
-}
-
-function refuse(field: string, expected: string, found: string): never {
-  throw checkpointShapeRefusals.error('log-checkpoint-malformed', { field, expected, found });
 }

@@ -110,43 +110,68 @@ function parseSignature(line: string, position: number): NoteSignature {
   };
 }
 
+/** A line that holds. */
+export interface VerifiedLine {
+  readonly key: VerifierKey;
+  /** What followed on the key identifier. */
+  readonly signature: Uint8Array;
+}
+
 /** A note that at least one trusted key has signed. */
 export interface OpenedNote {
   readonly text: string;
-  /** Distinct keys, in the order of their signatures. */
+  /** The first line of each key, in their order. */
+  readonly lines: readonly VerifiedLine[];
+  /** The keys of these lines. */
   readonly signedBy: readonly VerifierKey[];
 }
+
+/** Lines of some kinds of keys, and how they are verified. */
+export interface LineKinds {
+  /** Lines of other keys are passed over, trusted or not. */
+  readonly takes: (key: VerifierKey) => boolean;
+  /** @param signature what follows on the identifier in the line; @param text with its last line feed */
+  readonly verify: (key: VerifierKey, text: string, signature: Uint8Array) => Promise<boolean>;
+}
+
+/** Signatures over the text of a note, whatever it says. */
+const NOTE_LINES: LineKinds = { takes: signsNotes, verify: verifyNoteSignature };
 
 /**
  * Reads a note and verifies it.
  *
- * @param keys the keys that the reader trusts, from its own configuration
+ * @param keys the keys that the reader trusts, from its own configuration,
+ * @param kinds which lines count; by default signatures over the text alone
  * @throws RefusalError `log-note-*`, `base64-malformed`
  */
-export async function openNote(note: string, keys: readonly VerifierKey[]): Promise<OpenedNote> {
+export async function openNote(
+  note: string,
+  keys: readonly VerifierKey[],
+  kinds: LineKinds = NOTE_LINES,
+): Promise<OpenedNote> {
   const { text, signatures } = parseNote(note);
-  const candidates = keys.filter(signsNotes);
-  const signedBy: VerifierKey[] = [];
+  const candidates = keys.filter(kinds.takes);
+  const lines: VerifiedLine[] = [];
   for (const line of signatures) {
     const key = findKey(candidates, line);
-    if (key === undefined || signedBy.includes(key)) continue;
-    if (!(await verifyNoteSignature(key, text, line.signature))) {
+    if (key === undefined || lines.some((other) => other.key === key)) continue;
+    if (!(await kinds.verify(key, text, line.signature))) {
       throw noteRefusals.error('log-note-signature', {
         field: 'signatures',
         expected: `a signature by ${excerpt(key.name)}+${toHex(key.identifier)}`,
         found: 'one that does not verify',
       });
     }
-    signedBy.push(key);
+    lines.push({ key, signature: line.signature });
   }
-  if (signedBy.length === 0) {
+  if (lines.length === 0) {
     throw noteRefusals.error('log-note-unsigned', {
       field: 'signatures',
       expected: `a signature by one of ${keys.length} trusted keys`,
       found: `${signatures.length} by others`,
     });
   }
-  return { text, signedBy };
+  return { text, lines, signedBy: lines.map(({ key }) => key) };
 }
 
 function findKey(keys: readonly VerifierKey[], line: NoteSignature): VerifierKey | undefined {
@@ -164,6 +189,11 @@ function findKey(keys: readonly VerifierKey[], line: NoteSignature): VerifierKey
   return matching[0];
 }
 
+/** The line with which a key signs a note. */
+export function formatSignatureLine({ name, identifier }: VerifierKey, signature: Uint8Array): string {
+  return `— ${name} ${toBase64(concatBytes(identifier, signature))}\n`;
+}
+
 /**
  * Signs a text, once for each signer.
  *
@@ -175,7 +205,7 @@ export async function signNote(text: string, signers: readonly NoteSigner[]): Pr
   const lines = await Promise.all(
     signers.map(async (signer) => {
       const signature = await signer.sign(message);
-      return `— ${signer.key.name} ${toBase64(concatBytes(signer.key.identifier, signature))}\n`;
+      return formatSignatureLine(signer.key, signature);
     }),
   );
   const note = `${text}\n${lines.join('')}`;

@@ -5,7 +5,8 @@
 
 import { equalBytes, fromUtf8, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { openCheckpoint, type LogTrust, type TreeHead, type VerifiedCheckpoint } from './checkpoint.ts';
+import type { TreeHead } from './checkpoint-body.ts';
+import { openCheckpoint, type LogTrust, type VerifiedCheckpoint } from './checkpoint.ts';
 import { TILE_WIDTH, decodeEntryBundle, tilePath, tileWidthAt } from './tiles.ts';
 import { TreeBuilder } from './tree.ts';
 

@@ -7,7 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { equalBytes, excerpt, toHex } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
-import { openCheckpoint, signCheckpoint, type LogTrust, type TreeHead } from './checkpoint.ts';
+import type { TreeHead } from './checkpoint-body.ts';
+import { openCheckpoint, signCheckpoint, type LogTrust } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
 import type { NoteSigner } from './note.ts';
 import { PublishedLog } from './published-log.ts';

@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 
 import { RefusalError } from '../../attestation/core/refusal.ts';
-import type { TreeHead } from './checkpoint.ts';
+import type { TreeHead } from './checkpoint-body.ts';
 import { EMPTY_ROOT } from './merkle.ts';
 import { storageConflictRefusals, storageRefusals, type LogStorage, type StoredBatch } from './storage.ts';
 import type { NodeId } from './tree.ts';

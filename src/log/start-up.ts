@@ -2,7 +2,8 @@
 
 import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { openCheckpoint, type LogTrust, type TreeHead, type VerifiedCheckpoint } from './checkpoint.ts';
+import type { TreeHead } from './checkpoint-body.ts';
+import { openCheckpoint, type LogTrust, type VerifiedCheckpoint } from './checkpoint.ts';
 import { EMPTY_ROOT, leafHash } from './merkle.ts';
 import { storageRefusals, type LogStorage } from './storage.ts';
 import { TreeBuilder, foldPlan, planRoot } from './tree.ts';

@@ -5,7 +5,7 @@
  */
 
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import type { TreeHead } from './checkpoint.ts';
+import type { TreeHead } from './checkpoint-body.ts';
 import type { NodeId, TreeNode } from './tree.ts';
 
 export const storageRefusals = defineRefusals('environment', {

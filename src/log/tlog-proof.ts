@@ -8,6 +8,8 @@ import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { openCheckpoint, type LogTrust, type VerifiedCheckpoint } from './checkpoint.ts';
 import { leafHash, verifyInclusion } from './merkle.ts';
 import { parseUint64 } from './uint64.ts';
+import { requireQuorum } from './witnessed-checkpoint.ts';
+import type { Witnessing } from './witness-policy.ts';
 
 export const tlogProofRefusals = defineRefusals('malformed', {
   'log-proof-malformed': {
@@ -66,20 +68,26 @@ export function parseTlogProof(text: string): TlogProof {
   };
 }
 
+/** Whom a reader of a proof trusts, and whom besides the log it demands. */
+export interface ProofTrust extends LogTrust {
+  readonly witnesses: Witnessing;
+}
+
 /**
  * Verifies that an entry is in the log that the caller trusts.
  *
  * @param entry the bytes that the caller holds and is about to act on
  * @param text the proof, from whoever shows it
- * @throws RefusalError those of `parseTlogProof`, `openCheckpoint` and `verifyInclusion`
+ * @throws RefusalError those of `parseTlogProof`, `openCheckpoint`, `requireQuorum` and `verifyInclusion`
  */
 export async function verifyTlogProof(
   entry: Uint8Array,
   text: string,
-  trust: LogTrust,
+  trust: ProofTrust,
 ): Promise<VerifiedInclusion> {
   const { index, hashes, checkpoint: note } = parseTlogProof(text);
   const checkpoint = await openCheckpoint(note, trust);
+  if (trust.witnesses !== 'not-required') await requireQuorum(checkpoint, trust.witnesses);
   const hash = leafHash(entry);
   verifyInclusion({ leafHash: hash, index, size: checkpoint.size, proof: hashes, root: checkpoint.root });
   return { index, leafHash: hash, checkpoint };

@@ -127,6 +127,11 @@ export function signsNotes(key: VerifierKey): boolean {
   return key.algorithm === 'ed25519' || key.algorithm === 'ecdsa-p256';
 }
 
+/** The uncompressed point of a key on P-256. */
+export function pointOfKey({ publicKey }: VerifierKey): Uint8Array {
+  return publicKey.subarray(P256_INFO_PREFIX.length);
+}
+
 /** @param text the text of the note, its last line feed included */
 export async function verifyNoteSignature(
   key: VerifierKey,
@@ -137,7 +142,7 @@ export async function verifyNoteSignature(
     case 'ed25519':
       return await verifyEd25519Portably(key.publicKey, toUtf8(text), signature);
     case 'ecdsa-p256':
-      return verifyEcdsaP256(key.publicKey.subarray(P256_INFO_PREFIX.length), toUtf8(text), signature);
+      return verifyEcdsaP256(pointOfKey(key), toUtf8(text), signature);
     case 'ed25519-cosignature':
     case 'rfc6962-tree-head':
     case 'ml-dsa-44-cosignature':

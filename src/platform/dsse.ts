@@ -10,13 +10,14 @@ import { createHash } from 'node:crypto';
 
 import { z } from 'zod';
 
-import { concatBytes, excerpt, fromBase64, toBase64, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
+import { excerpt, fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
 import {
   decodeCanonicalJson,
   encodeCanonicalJson,
   type JsonValue,
 } from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { preAuthenticationEncoding, sha256HexSchema } from './dsse-form.ts';
 import { verifyEd25519, type Ed25519Signer } from './ed25519.ts';
 import { readShape } from './shape.ts';
 
@@ -70,13 +71,6 @@ const envelopeSchema = z.strictObject({
     .min(1)
     .max(MAX_SIGNATURES),
 });
-
-/** DSSE pre-authentication encoding. Lengths count bytes, not characters. */
-export function preAuthenticationEncoding(payloadType: string, payload: Uint8Array): Uint8Array {
-  const type = toUtf8(payloadType);
-  const space = toUtf8(' ');
-  return concatBytes(toUtf8(`DSSEv1 ${type.length} `), type, space, toUtf8(`${payload.length} `), payload);
-}
 
 /** The key identifier of this project: lower-case hex SHA-256 of the 32 bytes of the public key. */
 export function keyIdOf(publicKey: Uint8Array): string {
@@ -179,9 +173,6 @@ export interface Statement<Predicate> {
   readonly predicateType: string;
   readonly predicate: Predicate;
 }
-
-/** A digest in JSON: lower-case hex SHA-256. */
-export const sha256HexSchema = z.string().regex(/^[0-9a-f]{64}$/);
 
 function statementSchema<Predicate>(predicateType: string, predicate: z.ZodType<Predicate>) {
   return z.strictObject({

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
 import { fromBase64, toBase64 } from '../../attestation/core/bytes.ts';
+import { sha256HexSchema } from '../platform/dsse-form.ts';
 import {
   decodeEnvelope,
   decodeStatement,
@@ -15,7 +16,6 @@ import {
   encodeStatement,
   keyIdOf,
   openStatement,
-  sha256HexSchema,
   signEnvelope,
   STATEMENT_PAYLOAD_TYPE,
   verifyEnvelope,

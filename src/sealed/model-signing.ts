@@ -5,23 +5,15 @@
 
 import { createHash } from 'node:crypto';
 
-import { excerpt } from '../../attestation/core/bytes.ts';
-import { defineRefusals } from '../../attestation/core/refusal.ts';
 import type { EcdsaPublicKey, EcdsaSigner } from '../platform/ecdsa.ts';
 import { MANIFEST_PATH, MAX_MANIFEST_BYTES, TAGS_PATH } from './layout.ts';
 import { openManifest } from './manifest.ts';
+import { compareFiles } from './model-files.ts';
 import { signModelStatement, verifyModelSignature, type VerifiedModelStatement } from './model-signature.ts';
-import { encodeModelStatement, isIgnored, PASSED_OVER, type FileDigest } from './model-statement.ts';
+import { encodeModelStatement, type FileDigest } from './model-statement.ts';
 import type { PoolOptions } from './pool.ts';
 import type { SealedBundle } from './reader.ts';
 import { refuseSize } from './files.ts';
-
-export const modelSigningRefusals = defineRefusals('inauthentic', {
-  'model-signature-files': {
-    means: 'A model signature is over other files than those of the bundle.',
-    hint: 'It was made for another model or another sealing; export it again from this bundle.',
-  },
-});
 
 /**
  * Signs the ciphertext of a bundle (SW-61). Reads the manifest and no weights.
@@ -69,26 +61,4 @@ async function filesOf(bundle: SealedBundle, signal?: AbortSignal): Promise<read
     { path: TAGS_PATH, sha256: manifest.tagsSha256 },
     ...manifest.files.map(({ path, sha256 }) => ({ path, sha256 })),
   ];
-}
-
-/** SW-65, SW-66: what is neither signed nor passed over is missing, what is signed and not there is too much. */
-function compareFiles(
-  { resources, ignoredPaths }: VerifiedModelStatement,
-  files: readonly FileDigest[],
-): void {
-  const signed = new Map(resources.map(({ path, sha256 }) => [path, sha256]));
-  if (signed.size < resources.length) refuseFiles('resources', 'each file once', 'one a second time');
-  for (const { path, sha256 } of files) {
-    const found = signed.get(path);
-    signed.delete(path);
-    const isPassedOver = isIgnored(path, PASSED_OVER) && isIgnored(path, ignoredPaths);
-    if (found !== sha256 && !(found === undefined && isPassedOver)) {
-      refuseFiles(path, sha256, found ?? 'no resource of this path');
-    }
-  }
-  for (const [path, sha256] of signed) refuseFiles(path, 'no such file', sha256);
-}
-
-function refuseFiles(field: string, expected: string, found: string): never {
-  throw modelSigningRefusals.error('model-signature-files', { field: excerpt(field), expected, found });
 }

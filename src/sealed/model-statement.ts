@@ -3,15 +3,14 @@
  * `signature/v1.0` of sigstore/model-transparency). Building and reading are pure; nothing here is signed or trusted.
  */
 
-import { createHash } from 'node:crypto';
-
+import { sha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 
-import { excerpt, fromHex, fromUtf8 } from '../../attestation/core/bytes.ts';
+import { excerpt, fromHex, fromUtf8, toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import { parseForeignJson } from '../../attestation/core/foreign-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { sha256HexSchema } from '../platform/dsse.ts';
+import { sha256HexSchema } from '../platform/dsse-form.ts';
 import { readShape } from '../platform/shape.ts';
 import { comparePaths } from './paths.ts';
 
@@ -109,9 +108,9 @@ function compareSegments(left: string, right: string): number {
 
 /** SW-62. */
 function rootDigest(resources: readonly FileDigest[]): string {
-  const hash = createHash('sha256');
-  for (const { path, sha256 } of resources) hash.update(fromHex(sha256, path));
-  return hash.digest('hex');
+  const hash = sha256.create();
+  for (const { path, sha256: digest } of resources) hash.update(fromHex(digest, path));
+  return toHex(hash.digest());
 }
 
 /**

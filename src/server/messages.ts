@@ -7,7 +7,7 @@
 import { z } from 'zod';
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
-import { sha256HexSchema } from '../platform/dsse.ts';
+import { sha256HexSchema } from '../platform/dsse-form.ts';
 
 /** Payload types of the two signed requests. */
 export const ENROLMENT_REQUEST_TYPE = 'application/vnd.weightgate.enrolment-request.v1+json';

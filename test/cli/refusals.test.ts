@@ -134,7 +134,8 @@ const hold = (...more: readonly string[]): readonly string[] => [
 ];
 const run = (bundle: string, ...changes: readonly string[]): readonly string[] => [
   ...['agent', 'run', path(bundle), ...owner.profile, '--lab', 'lab-a', '--key', path('lab-a.key')],
-  ...['--policy', POLICY, '--purpose', 'a test', '--listen', '127.0.0.1:0', ...owner.passphrase, ...changes],
+  ...['--policy', POLICY, '--witness-policy', 'none', '--purpose', 'a test'],
+  ...['--listen', '127.0.0.1:0', ...owner.passphrase, ...changes],
 ];
 const alice = (): readonly string[] => ['--key', path('alice.key')];
 const wrongPassphrase = (): readonly string[] => ['--passphrase-file', path('wrong-passphrase')];

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 
 import { fromUtf8, toBase64, toUtf8 } from '../../attestation/core/bytes.ts';
-import { openCheckpoint, parseCheckpointBody } from '../../src/log/checkpoint.ts';
+import { parseCheckpointBody } from '../../src/log/checkpoint-body.ts';
+import { openCheckpoint } from '../../src/log/checkpoint.ts';
 import type { NoteSigner } from '../../src/log/note.ts';
 import { auditLog } from '../../src/log/reader.ts';
 import { ReleaseLog, type CheckpointKeeper } from '../../src/log/release-log.ts';

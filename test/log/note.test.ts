@@ -2,12 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { concatBytes, fromHex, toBase64, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
-import {
-  formatCheckpointBody,
-  openCheckpoint,
-  parseCheckpointBody,
-  signCheckpoint,
-} from '../../src/log/checkpoint.ts';
+import { formatCheckpointBody, parseCheckpointBody } from '../../src/log/checkpoint-body.ts';
+import { openCheckpoint, signCheckpoint } from '../../src/log/checkpoint.ts';
 import { EMPTY_ROOT, leafHash } from '../../src/log/merkle.ts';
 import { openNote, parseNote, signNote } from '../../src/log/note.ts';
 import { verifyEd25519Portably } from '../../src/log/signature.ts';
@@ -21,7 +17,7 @@ const alpha = testSigner('vectors.example/alpha');
 const beta = testSigner('vectors.example/beta');
 const entry = toUtf8('the only entry');
 const head = { size: 1n, root: leafHash(entry) };
-const trust = { origin: alpha.key.name, keys: [alpha.key] };
+const trust = { origin: alpha.key.name, keys: [alpha.key], witnesses: 'not-required' } as const;
 
 /** Changes one UTF-16 unit of a text. */
 function mutate(text: string, position: number, unit: number): string {

@@ -25,7 +25,7 @@ const newFolder = (): string => mkdtempSync(join(root, 'log-'));
 
 const signer = testSigner('log.example/evaluation');
 const identity: LogIdentity = { origin: signer.key.name, signers: [signer] };
-const trust = { origin: identity.origin, keys: [signer.key] };
+const trust = { origin: identity.origin, keys: [signer.key], witnesses: 'not-required' } as const;
 const limits = { batchMilliseconds: 1, batchEntries: 16, waitingEntries: 64 };
 const entryOf = (i: number): Uint8Array => toUtf8(`{"n":${i}}`);
 

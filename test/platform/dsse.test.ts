@@ -15,12 +15,12 @@ import {
   encodeStatement,
   keyIdOf,
   openStatement,
-  preAuthenticationEncoding,
   signEnvelope,
   signStatement,
   verifyEnvelope,
 } from '../../src/platform/dsse.ts';
 import { verifyEd25519, type Ed25519Signer } from '../../src/platform/ed25519.ts';
+import { preAuthenticationEncoding } from '../../src/platform/dsse-form.ts';
 import { refusalCode } from '../support/refusal-code.ts';
 import { vectorFolder, vectorsMissing } from '../support/vectors.ts';
 

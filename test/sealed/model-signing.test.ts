@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { fromHex, toUtf8 } from '../../attestation/core/bytes.ts';
-import { preAuthenticationEncoding } from '../../src/platform/dsse.ts';
+import { preAuthenticationEncoding } from '../../src/platform/dsse-form.ts';
 import { ecdsaPublicKey, type EcdsaSigner } from '../../src/platform/ecdsa.ts';
 import { checkModelSignature, exportModelSignature } from '../../src/sealed/model-signing.ts';
 import { verifyModelSignature } from '../../src/sealed/model-signature.ts';

@@ -211,6 +211,7 @@ export class TestServer {
       labSigner: signerOf('lab one'),
       purpose: 'red-teaming',
       clock: this.clock,
+      witnesses: 'not-required',
       ...changes,
     };
   }

@@ -122,6 +122,7 @@ export class Road {
     return this.start(
       ...['agent', 'run', this.path('bundle'), '--profile', profile, '--policy', POLICY],
       ...['--lab', lab, '--key', this.path(`${key}.key`), '--purpose', purpose],
+      ...['--witness-policy', 'none'],
       ...['--tpm', changes.tpm ?? this.machine.address, '--listen', '127.0.0.1:0', ...this.passphrase],
     );
   }

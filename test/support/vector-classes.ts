@@ -7,5 +7,8 @@ import { tpmVectors } from './vector-tpm.ts';
 import type { VectorClass } from './vector-runner.ts';
 
 export const vectorClasses: ReadonlyMap<string, VectorClass> = new Map(
-  [sevSnpVectors, nvidiaVectors, tlogVectors, tpmVectors].map((vectorClass) => [vectorClass.name, vectorClass]),
+  [sevSnpVectors, nvidiaVectors, tlogVectors, tpmVectors].map((vectorClass) => [
+    vectorClass.name,
+    vectorClass,
+  ]),
 );

@@ -7,6 +7,7 @@ import { isRefusal } from '../../../attestation/core/refusal.ts';
 import { readCertificate } from '../../../attestation/core/x509.ts';
 import { leaseOver, startAgent, type AgentOptions, type AgentStep } from '../../agent/agent.ts';
 import { ATTESTED_CLASSES, machineName, openMachine, type AttestedClass } from '../../agent/machine.ts';
+import { logTrustOf } from '../../agent/key-release.ts';
 import type { TpmAttester } from '../../agent/tpm/attester.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { writeFileDurably } from '../../platform/files.ts';
@@ -40,6 +41,7 @@ import {
 } from '../options.ts';
 import { readSecretLine } from '../passphrase.ts';
 import { progressLine } from '../progress.ts';
+import { readWitnessing, witnessPolicyOption } from '../witness-policy.ts';
 
 const keyAlgorithmOption = (): Option =>
   new Option('--attestation-key <kind>', 'kind of the attestation key')
@@ -80,6 +82,7 @@ interface RunOptions extends MachineOptions, GpuJudgementOptions {
   readonly key: string;
   readonly passphraseFile?: string;
   readonly policy: string;
+  readonly witnessPolicy: string;
   readonly purpose: string;
   readonly listen: ListenAddress;
   readonly modelFile?: string;
@@ -122,6 +125,8 @@ function machineOf(options: MachineOptions): AgentOptions['machine'] {
 /** What the steps say to people; the others are for programs. */
 type ToldStep = Exclude<AgentStep, { readonly step: 'unsealing' | 'attested' }>;
 
+const CLOCK_NAMES = { tpm: 'the clock of the TPM', kernel: 'those of the kernel' } as const;
+
 function describeStep(step: ToldStep): string {
   switch (step.step) {
     case 'remark':
@@ -137,6 +142,8 @@ function describeStep(step: ToldStep): string {
     }
     case 'engine':
       return `engine: process ${step.description.processId}, without network, context ${step.description.contextTokens} tokens`;
+    case 'lease-clock':
+      return `lease time: counted by ${step.sources.map((source) => CLOCK_NAMES[source]).join(' and ')}`;
     case 'listening':
       return `listening: ${step.address}/v1`;
     case 'renewed':
@@ -186,6 +193,7 @@ async function run(location: string, options: RunOptions): Promise<void> {
           labSigner,
           purpose: options.purpose,
           clock: systemClock,
+          witnesses: await readWitnessing(options.witnessPolicy, logTrustOf(profile).keys),
         },
         bundle,
         policy,
@@ -233,6 +241,7 @@ export function registerAgent(program: Command): void {
     .requiredOption('--key <file>', "the lab's signing key")
     .addOption(passphraseOption())
     .requiredOption('--policy <file>', 'the inference policy that the model was registered with')
+    .addOption(witnessPolicyOption())
     .requiredOption(
       '--purpose <text>',
       'what the model is used for; the release policy judges it',

@@ -222,7 +222,7 @@ function agentCommand(
   return [
     ...['agent', 'run', changes.bundle ?? stage.path('bundle'), '--profile', stage.path('home/profile.json')],
     ...['--lab', LAB, '--key', stage.path(`${LAB}.key`), '--policy', changes.policy ?? POLICY],
-    ...['--purpose', PURPOSE, ...(changes.device ?? machine.options)],
+    ...['--witness-policy', 'none', '--purpose', PURPOSE, ...(changes.device ?? machine.options)],
     ...[...machine.runOptions(stage.path('home')), '--listen', '127.0.0.1:0'],
     ...passphrase(stage),
   ];
