@@ -3,9 +3,17 @@
  * and 32.8.2). All integers are little-endian.
  */
 
-import { decode, dependent, fixedBytes, littleEndian, remainingBytes, structure } from '../../core/layout.ts';
+import {
+  decode,
+  dependent,
+  encode,
+  fixedBytes,
+  littleEndian,
+  remainingBytes,
+  structure,
+} from '../../core/layout.ts';
 import type { Layout } from '../../core/layout.ts';
-import { toHex } from '../../core/bytes.ts';
+import { concatBytes, fromHex, toHex } from '../../core/bytes.ts';
 import { defineRefusals } from '../../core/refusal.ts';
 
 export const variableRefusals = defineRefusals('malformed', {
@@ -47,6 +55,21 @@ export function readUefiVariable(bytes: Uint8Array, path: string): UefiVariable 
   return { vendor: guidText(vendor), name: utf16Text(name, path), data };
 }
 
+/** Writes what {@link readUefiVariable} reads, as firmware measures it. */
+export function writeUefiVariable({ vendor, name, data }: UefiVariable): Uint8Array {
+  const units = utf16Bytes(name);
+  const sizes = { nameUnits: BigInt(name.length), dataBytes: BigInt(data.length) };
+  return encode(variableData, { vendor: guidBytes(vendor), ...sizes, name: units, data }, 'variable');
+}
+
+/** UTF-16, little-endian, without a zero behind it. */
+export function utf16Bytes(text: string): Uint8Array {
+  return Uint8Array.from(
+    { length: 2 * text.length },
+    (_, i) => (text.charCodeAt(i >> 1) >> (8 * (i & 1))) & 0xff,
+  );
+}
+
 function utf16Text(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder('utf-16le', { fatal: true }).decode(bytes);
@@ -69,6 +92,12 @@ export function guidText(bytes: Uint8Array): string {
     bytes.slice(10, 16),
   ];
   return parts.map(toHex).join('-');
+}
+
+/** The bytes of a GUID in its canonical text. */
+export function guidBytes(text: string): Uint8Array {
+  const parts = text.split('-').map((part) => fromHex(part, 'GUID'));
+  return concatBytes(...parts.map((part, i) => (i < 3 ? part.toReversed() : part)));
 }
 
 /** EFI_SIGNATURE_DATA with the type of the list that it stands in. */
