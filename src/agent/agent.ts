@@ -12,17 +12,21 @@ import { KeyMemory } from '../../native/memory/key-memory.ts';
 import { hardenProcess } from '../../native/process/confinement.ts';
 import { Guard } from '../guard/guard.ts';
 import type { InferencePolicy } from '../guard/policy.ts';
+import type { SleepingClock } from '../platform/clock.ts';
 import type { Logger } from '../platform/logging.ts';
 import type { SealedBundle } from '../sealed/reader.ts';
+import type { LeaseReport } from './api/answer.ts';
 import { createInferenceApi } from './api/app.ts';
 import { listenInferenceApi } from './api/listen.ts';
 import type { Engine } from './engine/engine.ts';
 import { startEngine } from './engine/process-engine.ts';
 import { enrol, requestRelease, type KeyReleaseOptions, type ReleasedKey } from './key-release.ts';
 import { LeaseKeeper, leaseRefusals, type HeldLease } from './lease.ts';
-import { openMachine, type MachineOptions, type OpenMachine } from './machine.ts';
+import { LeaseClock, type LeaseClockState } from './lease-clock-reader.ts';
+import { openMachine, usesTpm, type MachineOptions, type OpenMachine } from './machine.ts';
 import { verifyGpus, type GpuJudgement } from './nvidia-gpu/agent-gpus.ts';
 import type { ReadyGpus } from './nvidia-gpu/ready-gpus.ts';
+import { TpmClock } from './tpm/lease-clock-tpm.ts';
 import { chooseModelFile, openWeights, type Weights } from './weights.ts';
 
 /** What happens, for whoever watches. Nothing in it is secret. */
@@ -39,12 +43,14 @@ export type AgentStep =
       readonly protection: Weights['memory']['protection'];
     }
   | { readonly step: 'engine'; readonly description: Engine['description'] }
+  /** What the length of leases is counted by (docs/spec/lease-clock.md). */
+  | { readonly step: 'lease-clock'; readonly sources: LeaseClockState['sources'] }
   | { readonly step: 'listening'; readonly address: string }
   | { readonly step: 'renewed'; readonly leaseSeconds: number }
   | { readonly step: 'renewal-failed'; readonly refusal: Refusal };
 
 export interface AgentOptions {
-  readonly release: KeyReleaseOptions;
+  readonly release: KeyReleaseOptions & { readonly clock: SleepingClock };
   readonly bundle: SealedBundle;
   readonly policy: InferencePolicy;
   readonly machine: MachineOptions;
@@ -68,6 +74,9 @@ const ENGINE_QUEUE_LIMIT = 64;
 interface Exchange extends AgentOptions {
   /** The GPUs that this agent has verified; undefined where it uses none. */
   readonly readyGpus: ReadyGpus | undefined;
+  readonly tpmClock: TpmClock;
+  /** What leases are counted by. */
+  readonly leaseClock: LeaseClock;
 }
 
 export interface RunningAgent {
@@ -92,7 +101,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const readyGpus = await verifyGpus(options, undo, (text) => {
     options.onStep({ step: 'remark', text });
   });
-  const exchange = { ...options, readyGpus };
+  const exchange = { ...options, readyGpus, ...(await beginLeaseClock(options)) };
   const released = await attestAndRelease(exchange, null);
   const modelKey = KeyMemory.take(released.modelKey);
   undo.defer(() => {
@@ -116,6 +125,19 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     // What the end of the lease interrupted is less than the reason for its end.
     throw lease.endedBy === undefined ? error : leaseOver(lease.endedBy);
   }
+}
+
+/** Lease time begins before the first lease is asked for, so that a machine without it asks for none. */
+async function beginLeaseClock({
+  machine,
+  release,
+  onStep,
+}: AgentOptions): Promise<Pick<Exchange, 'tpmClock' | 'leaseClock'>> {
+  const tpmClock = new TpmClock(machine.tpm.address);
+  const read = (await usesTpm(machine)) ? () => tpmClock.read() : undefined;
+  const leaseClock = await LeaseClock.begin(release.clock, read);
+  onStep({ step: 'lease-clock', sources: leaseClock.state.sources });
+  return { tpmClock, leaseClock };
 }
 
 function runningAgent(
@@ -178,7 +200,10 @@ async function attestAndRelease(options: Exchange, renews: string | null): Promi
       inferencePolicyDigest: toHex(policy.digest),
       renews,
     };
-    const released = await requestRelease(release, subject, machine.attesters);
+    const counted = { ...release, clock: options.leaseClock.asClock(release.clock) };
+    const released = await options.tpmClock.during(machine.tpm, () =>
+      requestRelease(counted, subject, machine.attesters),
+    );
     const leaseSeconds = released.lease.endsAt - released.lease.startsAt;
     if (renews === null) onStep({ step: 'granted', leaseSeconds, logIndex: released.logIndex });
     else onStep({ step: 'renewed', leaseSeconds });
@@ -224,13 +249,15 @@ class ServedLease {
   /** Why the lease ended; undefined while it is held. */
   endedBy: Refusal | undefined;
   private readonly keeper: LeaseKeeper;
+  private readonly clock: LeaseClock;
   private readonly controller = new AbortController();
 
   constructor(options: Exchange, held: HeldLease) {
     const { promise, resolve } = Promise.withResolvers<Refusal>();
     this.ended = promise;
+    this.clock = options.leaseClock;
     this.keeper = new LeaseKeeper(held, {
-      clock: options.release.clock,
+      clock: options.leaseClock,
       renew: async ({ lease }) => {
         const renewed = await attestAndRelease(options, lease);
         renewed.modelKey.fill(0);
@@ -253,6 +280,19 @@ class ServedLease {
 
   get over(): AbortSignal {
     return this.controller.signal;
+  }
+
+  confirm(): Promise<void> {
+    return this.clock.confirm();
+  }
+
+  get state(): LeaseReport {
+    const { isHeld, remainingMilliseconds } = this.keeper;
+    return {
+      held: isHeld,
+      remainingSeconds: Math.floor(remainingMilliseconds / 1000),
+      clock: this.clock.state,
+    };
   }
 
   stop(): void {

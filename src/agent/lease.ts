@@ -9,8 +9,8 @@ import {
   type Refusal,
   type RefusalError,
 } from '../../attestation/core/refusal.ts';
-import type { Clock } from '../platform/clock.ts';
 import type { Lease } from '../platform/grant-wrap.ts';
+import type { LeaseClock } from './lease-clock-reader.ts';
 
 export const leaseRefusals = defineRefusals('unacceptable', {
   'lease-ended': {
@@ -26,12 +26,12 @@ export const leaseRefusals = defineRefusals('unacceptable', {
 /** A lease and the moment from which its length counts. */
 export interface HeldLease {
   readonly lease: Lease;
-  /** When the request that led to it was sent, by {@link Clock.monotonicMilliseconds} (RP-29). */
+  /** When the request that led to it was sent, in lease time (RP-29, LC-1). */
   readonly requestedAtMilliseconds: number;
 }
 
 export interface LeaseKeeperOptions {
-  readonly clock: Clock;
+  readonly clock: Pick<LeaseClock, 'elapsedMilliseconds' | 'endedBy' | 'tick'>;
   /** Asks for a renewal with fresh evidence. A `RefusalError` that is not `unavailable` is final. */
   readonly renew: (lease: Lease) => Promise<HeldLease>;
   /** Called once, with the reason. */
@@ -69,12 +69,12 @@ export class LeaseKeeper {
 
   /** Whether the lease holds at this moment. To be asked before each answer, not only when a timer fires. */
   get isHeld(): boolean {
-    return !this.ended && this.remainingMilliseconds > 0;
+    return !this.ended && this.options.clock.endedBy === undefined && this.remainingMilliseconds > 0;
   }
 
   get remainingMilliseconds(): number {
     const endsAt = this.held.requestedAtMilliseconds + lengthMilliseconds(this.held.lease);
-    return Math.max(0, endsAt - this.options.clock.monotonicMilliseconds());
+    return Math.max(0, endsAt - this.options.clock.elapsedMilliseconds());
   }
 
   get lease(): Lease {
@@ -93,7 +93,11 @@ export class LeaseKeeper {
 
   private tick(): void {
     if (this.ended) return;
-    if (this.remainingMilliseconds === 0) {
+    const { clock } = this.options;
+    clock.tick();
+    if (clock.endedBy !== undefined) {
+      this.end(clock.endedBy);
+    } else if (this.remainingMilliseconds === 0) {
       this.end(
         leaseRefusals.refusal('lease-ended', {
           field: 'lease',
@@ -101,7 +105,7 @@ export class LeaseKeeper {
           found: `none after ${lengthMilliseconds(this.held.lease) / 1000} seconds`,
         }),
       );
-    } else if (!this.renewing && this.options.clock.monotonicMilliseconds() >= this.nextAttemptAt) {
+    } else if (!this.renewing && clock.elapsedMilliseconds() >= this.nextAttemptAt) {
       this.renewing = true;
       void this.attemptRenewal().finally(() => {
         this.renewing = false;
@@ -125,7 +129,7 @@ export class LeaseKeeper {
     if (this.ended) return;
     if (isRefusal(error) && error.family === 'unavailable') {
       const pause = Math.min(RETRY_MILLISECONDS, RETRY_PART * lengthMilliseconds(this.held.lease));
-      this.nextAttemptAt = this.options.clock.monotonicMilliseconds() + pause;
+      this.nextAttemptAt = this.options.clock.elapsedMilliseconds() + pause;
       this.options.onRenewal?.(error);
       return;
     }

@@ -65,6 +65,11 @@ export async function openMachine(options: MachineOptions): Promise<OpenMachine>
   return { attesters, tpm, remarks, close: () => opened.disposeAsync() };
 }
 
+/** Whether {@link openMachine} would use the TPM. */
+export async function usesTpm(options: MachineOptions): Promise<boolean> {
+  return (options.devices ?? (await findDevices(options))).includes('tpm');
+}
+
 /** An address that somebody wrote says that the device is wanted. */
 async function findDevices(options: MachineOptions): Promise<readonly AttestedClass[]> {
   const isGuest = options.sevSnp.address !== ORDINARY_ADDRESS || (await hasSevGuest());

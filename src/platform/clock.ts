@@ -12,7 +12,14 @@ export interface Clock {
   monotonicMilliseconds(): number;
 }
 
-export const systemClock: Clock = {
+/** A clock beside which another one stands still while the machine sleeps: from the two together sleep is seen. */
+export interface SleepingClock extends Clock {
+  /** Milliseconds since this machine started, without those during which it slept. */
+  awakeMilliseconds(): number;
+}
+
+export const systemClock: SleepingClock = {
   posixSeconds: () => Math.floor(Date.now() / 1000),
   monotonicMilliseconds: () => uptime() * 1000,
+  awakeMilliseconds: () => Number(process.hrtime.bigint() / 1_000_000n),
 };

@@ -7,7 +7,7 @@ const unavailable = defineRefusals('unavailable', { 'test-unreachable': { means:
 const refused = defineRefusals('unacceptable', { 'test-held': { means: '', hint: '' } });
 const facts = { field: 'server', expected: 'an answer', found: 'none' };
 
-const clock = { posixSeconds: () => 0, monotonicMilliseconds: () => Date.now() };
+const clock = { elapsedMilliseconds: () => Date.now(), endedBy: undefined, tick: () => undefined };
 
 function heldLease(lengthSeconds: number, requestedAtMilliseconds = Date.now()): HeldLease {
   const lease = {
@@ -74,6 +74,25 @@ describe('lease keeper', () => {
     new LeaseKeeper(heldLease(60, Date.now() - 50_000), { clock, renew, onEnd });
     await vi.advanceTimersByTimeAsync(11_000);
     expect(onEnd).toHaveBeenCalledOnce();
+  });
+
+  it('LC-2: ends at once with the reason when lease time is over, and not only at a tick', async () => {
+    const reason = refused.refusal('test-held', facts);
+    const ends: Refusal[] = [];
+    const over: { endedBy: Refusal | undefined } = { endedBy: undefined };
+    const ending = {
+      ...clock,
+      get endedBy() {
+        return over.endedBy;
+      },
+    };
+    const renew = vi.fn(() => Promise.resolve(heldLease(60)));
+    const keeper = new LeaseKeeper(heldLease(60), { clock: ending, renew, onEnd: (end) => ends.push(end) });
+    over.endedBy = reason;
+    expect(keeper.isHeld).toBe(false);
+    await vi.advanceTimersByTimeAsync(300);
+    expect(ends).toEqual([reason]);
+    expect(renew).not.toHaveBeenCalled();
   });
 
   it('fails closed when a renewal throws something of its own', async () => {

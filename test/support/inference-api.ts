@@ -1,6 +1,7 @@
 /** An inference interface on a free port with an unmodified `openai` client in front of it. */
 
 import OpenAI from 'openai';
+import type { LeaseReport } from '../../src/agent/api/answer.ts';
 import { createInferenceApi, type InferenceApiOptions } from '../../src/agent/api/app.ts';
 import { listenInferenceApi, type ListeningApi } from '../../src/agent/api/listen.ts';
 import type { Engine } from '../../src/agent/engine/engine.ts';
@@ -16,6 +17,22 @@ export class TestLease {
   }
   get over(): AbortSignal {
     return this.ending.signal;
+  }
+  /** What the next caller's confirmation brings about. */
+  onConfirm: () => void = () => undefined;
+  confirm(): Promise<void> {
+    this.onConfirm();
+    return Promise.resolve();
+  }
+  get state(): LeaseReport {
+    const clock = {
+      sources: ['tpm', 'kernel'],
+      elapsedSeconds: 60,
+      tpmReadSecondsAgo: 3,
+      resetCount: 7,
+      restartCount: 0,
+    } as const;
+    return { held: this.isHeld, remainingSeconds: this.isHeld ? 90 : 0, clock };
   }
 }
 

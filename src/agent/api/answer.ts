@@ -2,6 +2,7 @@
 
 import type { Guard } from '../../guard/guard.ts';
 import type { Engine, Usage } from '../engine/engine.ts';
+import type { LeaseClockState } from '../lease-clock-reader.ts';
 import type { ChatRequest } from './chat-request.ts';
 import { answerRefusals } from './refusals.ts';
 
@@ -11,6 +12,17 @@ export interface LeaseState {
   readonly isHeld: boolean;
   /** Aborts when the lease is over, to end what runs. */
   readonly over: AbortSignal;
+  /** What is known of the lease, for whoever asks. */
+  readonly state: LeaseReport;
+  /** Asked before an answer begins: reads the clocks of the lease where they were not read lately (LC-5). */
+  confirm(): Promise<void>;
+}
+
+/** The lease as `GET /lease` shows it. */
+export interface LeaseReport {
+  readonly held: boolean;
+  readonly remainingSeconds: number;
+  readonly clock: LeaseClockState;
 }
 
 export type FinishReason = 'stop' | 'length' | 'content_filter';
@@ -37,6 +49,7 @@ export async function* answer(
   { messages, generation }: ChatRequest,
   signal: AbortSignal,
 ): AsyncGenerator<AnswerEvent, void, void> {
+  await lease.confirm();
   requireLease(lease);
   if ((await guard.judgeInput(messages)).outcome === 'block') throw inputBlocked();
   const judged = guard.outputStream(messages);

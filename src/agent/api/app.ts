@@ -59,6 +59,9 @@ export function createInferenceApi(options: InferenceApiOptions): Express {
   app.get('/healthz', health(options));
   if (apiKey !== undefined) app.use(requireKey(apiKey));
   app.get('/policy', sendPolicy(options));
+  app.get('/lease', (_, response) => {
+    response.json(options.lease.state);
+  });
   app.get('/v1/models', (_, response) => {
     response.json({ object: 'list', data: [modelBody(options)] });
   });

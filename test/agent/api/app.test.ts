@@ -233,6 +233,25 @@ describe('bodies and routes', () => {
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
   });
 
+  it('IA-6: tells what is known of the lease', async () => {
+    const [{ url, lease }] = await start(['Hello.']);
+    const read = async () => (await fetch(`${url}/lease`)).json();
+    const clock = { sources: ['tpm', 'kernel'], tpmReadSecondsAgo: 3, resetCount: 7, restartCount: 0 };
+    expect(await read()).toMatchObject({ held: true, remainingSeconds: 90, clock });
+    lease.ending.abort();
+    expect(await read()).toMatchObject({ held: false, remainingSeconds: 0 });
+  });
+
+  it('IA-14, LC-5: a lease that is found over when it is confirmed gives no answer', async () => {
+    const [{ url, lease }, engine] = await start(['Hello.']);
+    lease.onConfirm = () => {
+      lease.ending.abort();
+    };
+    const { status, body } = await post(url, JSON.stringify(question));
+    expect({ status, code: body.error?.code }).toEqual({ status: 403, code: 'lease_over' });
+    expect(engine.requests).toHaveLength(0);
+  });
+
   it('IA-5: listens on the loopback address unless told otherwise', async () => {
     const [{ url }] = await start(['Hello.']);
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
