@@ -27,6 +27,7 @@ import type { TpmHash } from './hash.ts';
 import { Algorithm } from './layout.ts';
 import { PCR_COUNT } from './pcr-selection.ts';
 import type { PcrSelection } from './pcr-selection.ts';
+import { provenanceShape } from './provenance.ts';
 
 export const documentRefusals = defineRefusals('malformed', {
   'tpm-document': {
@@ -162,7 +163,7 @@ const referenceShape = objectShape({
     listShape({ minItems: 1, maxItems: 64 }, hexShape({ bytes: [32, 48] })),
   ),
   boot: bootReferenceShape,
-  provenance: objectShape({ source: lineShape, recordedAt: integerShape({ min: 0, max: 2 ** 40 }) }),
+  provenance: provenanceShape,
 });
 
 /** One state that is known to be good: for each PCR that counts, the values that it may have, and what was booted. */

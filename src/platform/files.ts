@@ -137,6 +137,28 @@ export async function readFileWithMode(path: string, maxBytes: number): Promise<
   }
 }
 
+/**
+ * Reads the beginning of a file or of a block device, whose size nobody can tell beforehand.
+ *
+ * @returns fewer bytes where it ends before
+ * @throws RefusalError `file-not-found`, `file-not-readable`
+ */
+export async function readFileStart(path: string, maxBytes: number): Promise<Uint8Array> {
+  const file = await openForReading(path);
+  try {
+    const status = await file.stat();
+    if (!status.isFile() && !status.isBlockDevice()) {
+      const facts = { field: path, expected: 'a regular file or a block device', found: 'something else' };
+      throw fileRefusals.error('file-not-readable', facts);
+    }
+    const bytes = new Uint8Array(maxBytes);
+    const { bytesRead } = await file.read(bytes, 0, maxBytes, 0);
+    return bytes.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
 async function openForReading(path: string): Promise<Awaited<ReturnType<typeof open>>> {
   try {
     // Without O_NONBLOCK, opening a FIFO waits for a writer, perhaps for ever.
