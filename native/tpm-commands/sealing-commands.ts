@@ -1,6 +1,6 @@
 /**
  * The commands of sealed objects and of their policies, as tables (TCG "TPM 2.0 Library Specification" Part 3,
- * sections 12, 20 and 23).
+ * sections 12, 20, 23 and 31).
  */
 
 import {
@@ -46,6 +46,7 @@ export type VerifiedTicket = ValueOf<typeof verifiedTicket>;
 export const create = declare({
   name: 'TPM2_Create',
   code: 0x153,
+  secret: 'parameter',
   authorizations: 1,
   parameters: structure({
     sensitive: sized(u16(), structure({ userAuth: digestSized, data: sensitiveDataSized })),
@@ -97,6 +98,7 @@ export const verifySignature = declare({
 export const unseal = declare({
   name: 'TPM2_Unseal',
   code: 0x15e,
+  secret: 'response',
   authorizations: 1,
   parameters: nothing,
   response: structure({ data: sensitiveDataSized }),
@@ -138,4 +140,13 @@ export const policyGetDigest = declare({
   code: 0x189,
   parameters: nothing,
   response: structure({ policyDigest: digestSized }),
+});
+
+/** Handles: who authorizes, the index. */
+export const nvIncrement = declare({
+  name: 'TPM2_NV_Increment',
+  code: 0x134,
+  authorizations: 1,
+  parameters: nothing,
+  response: nothing,
 });

@@ -2,7 +2,9 @@
 
 import { randomBytes } from 'node:crypto';
 
-import { equalBytes, toHex } from '../../../attestation/core/bytes.ts';
+import { sha256 } from '@noble/hashes/sha2.js';
+
+import { equalBytes, toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
 import type { PublicKey } from '../../../attestation/core/public-key.ts';
 import { computeNvName } from '../../../attestation/tpm/nv-index.ts';
 import { selectPcrs } from '../../../attestation/tpm/pcr-selection.ts';
@@ -19,6 +21,9 @@ import { tpmCustodyPolicyRefusals, tpmCustodyUsageRefusals } from './refusals.ts
 import { readCounter, sealNewKey } from './sealed-keys.ts';
 import { approvalRules, type TpmCustodyOptions, withCustodyTpm } from './tpm-custody.ts';
 
+/** What the closing PCR is extended with: the same in every boot. */
+const CLOSING_DIGEST = sha256(toUtf8('weightgate/custody-closed/v1'));
+
 /** Each takes one command; a TPM wears its storage out by them. */
 const MAX_WITHDRAWN_AT_ONCE = 100n;
 
@@ -29,7 +34,7 @@ export interface NewTpmCustodyOptions extends TpmCustodyOptions {
   /** Whose signature approves states of this machine. Its private half stays away from it. */
   readonly signer: PublicKey;
   readonly counterIndex: number;
-  /** The PCR, 8 to 15, by which a server closes the custody until the next start; null for none. */
+  /** The PCR, 8 to 15, by which the custody is closed until the next start; null where it is not to be. */
   readonly closingPcr: number | null;
 }
 
@@ -120,6 +125,24 @@ export async function readTpmCustodyStatus(
     approvals: approvals.map(({ approvalVersion }) => approvalVersion),
     refused,
   }));
+}
+
+/**
+ * Closes the custody until the machine starts again: from now on no process opens its wrapping keys, and those that
+ * have them keep them (KC-48).
+ *
+ * @throws RefusalError `custody-not-closable`, `tpm-*`, `file-*`, `json-*`, `shape-mismatch`, `keyring-other-server`
+ */
+export async function closeUntilRestart(options: TpmCustodyOptions): Promise<void> {
+  const { closingPcr } = await readTpmCustodyFile(options.path, options);
+  if (closingPcr === null) {
+    throw tpmCustodyUsageRefusals.error('custody-not-closable', {
+      field: options.path,
+      expected: 'a custody that was made with a closing PCR (KC-48)',
+      found: 'one without',
+    });
+  }
+  await withCustodyTpm(options, (tpm) => tpm.extendPcr(closingPcr, CLOSING_DIGEST));
 }
 
 /**

@@ -46,6 +46,10 @@ export const tpmCustodyUsageRefusals = defineRefusals('usage', {
     means: 'A key cannot sign approvals, or is not the one that the custody trusts.',
     hint: 'Use ECDSA on P-256 or P-384 or RSA of 2048 or 3072 bits; the public half is named when the custody is made.',
   },
+  'custody-not-closable': {
+    means: 'A custody would be closed until the next start that was made without a PCR for it.',
+    hint: 'Make the custody with --closing-pcr; that cannot be changed afterwards.',
+  },
   'custody-counter-taken': {
     means: 'The NV index of the counter of versions is in use for something else.',
     hint: 'Name another index of the owner (01800000 to 01bfffff) with --counter-index.',

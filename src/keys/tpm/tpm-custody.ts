@@ -4,9 +4,6 @@
  */
 
 import { encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
-import { sha256 } from '@noble/hashes/sha2.js';
-
-import { toUtf8 } from '../../../attestation/core/bytes.ts';
 import type { KeyMemory } from '../../../native/memory/key-memory.ts';
 import { TaskQueue } from '../../../native/tpm/transport.ts';
 import { Tpm } from '../../../native/tpm-commands/tpm.ts';
@@ -37,9 +34,6 @@ import { openKeys, sealNewKey, withStorageOf } from './sealed-keys.ts';
 
 const OWNER_ONLY = 0o600;
 
-/** What the closing PCR is extended with: the same in every boot. */
-const CLOSING_DIGEST = sha256(toUtf8('weightgate/custody-closed/v1'));
-
 export interface TpmCustodyOptions extends Pick<CustodyIdentity, 'origin' | 'mode'> {
   /** The custody file. */
   readonly path: string;
@@ -51,11 +45,6 @@ export interface TpmCustodyOptions extends Pick<CustodyIdentity, 'origin' | 'mod
   readonly openTpm?: (address: string) => Promise<Tpm>;
   /** Replaces the file durably, whole or not at all. */
   readonly replace?: (path: string, bytes: Uint8Array) => Promise<void>;
-}
-
-export interface OpenTpmCustodyOptions extends TpmCustodyOptions {
-  /** A server closes the custody for the rest of this boot, where it was made so; commands leave it open (KC-48). */
-  readonly purpose: 'serve' | 'maintain';
 }
 
 /** Opens the TPM for the time of some work. */
@@ -80,17 +69,9 @@ export function approvalRules(document: TpmCustodyDocument): ApprovalRules {
  * @throws RefusalError `custody-tpm-*`, `custody-approval-withdrawn`, `keyring-other-server`, `key-file-damaged`,
  *   `key-file-exposed`, `tpm-*`, `memory-*`, `file-*`, `json-*`, `shape-mismatch`
  */
-export async function openTpmCustody(options: OpenTpmCustodyOptions): Promise<KeyCustody> {
+export async function openTpmCustody(options: TpmCustodyOptions): Promise<KeyCustody> {
   const document = await readTpmCustodyFile(options.path, options);
-  const keys = await unsealed(options, document, document.keys);
-  const custody = new TpmCustody(options, document, keys);
-  try {
-    if (options.purpose === 'serve') await closeForThisBoot(options, document);
-  } catch (error) {
-    await custody.close();
-    throw error;
-  }
-  return custody;
+  return new TpmCustody(options, document, await unsealed(options, document, document.keys));
 }
 
 async function unsealed(
@@ -101,12 +82,6 @@ async function unsealed(
   const { approvals, refused } = await readApprovalFolder(options.approvals, approvalRules(document));
   const field = [options.approvals, ...refused].join(', ');
   return await withCustodyTpm(options, (tpm) => openKeys(tpm, document, entries, approvals, field));
-}
-
-async function closeForThisBoot(options: TpmCustodyOptions, document: TpmCustodyDocument): Promise<void> {
-  const { closingPcr } = document;
-  if (closingPcr === null) return;
-  await withCustodyTpm(options, (tpm) => tpm.extendPcr(closingPcr, CLOSING_DIGEST));
 }
 
 class TpmCustody implements KeyCustody {

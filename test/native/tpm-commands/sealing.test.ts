@@ -25,7 +25,12 @@ import {
 import { externalSignerArea, storageRootKeyTemplate } from '../../../attestation/tpm/sealing-templates.ts';
 import { Handle } from '../../../native/tpm-commands/commands.ts';
 import { privateAreaSized } from '../../../native/tpm-commands/sealing-commands.ts';
-import { type PolicyApproval, type PolicySession, SealingTpm } from '../../../native/tpm-commands/sealing.ts';
+import {
+  type PolicyApproval,
+  type PolicySession,
+  type SealedStorage,
+  withSealedStorage,
+} from '../../../native/tpm-commands/sealing.ts';
 import { Tpm } from '../../../native/tpm-commands/tpm.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
@@ -75,7 +80,6 @@ function approve(kind: keyof typeof signers, approvedPolicy: Uint8Array): Policy
 describe.skipIf(missing !== undefined)('sealing', () => {
   let simulator: TestTpm;
   let tpm: Tpm;
-  let sealing: SealingTpm;
   let folder: string;
   let tools: Tpm2Tools;
 
@@ -87,7 +91,6 @@ describe.skipIf(missing !== undefined)('sealing', () => {
     await tools.run('nvdefine', '-C', 'o', '-s', '8', '-a', attributes, `0x${COUNTER.toString(16)}`);
     await tools.run('nvincrement', '-C', 'o', `0x${COUNTER.toString(16)}`);
     tpm = await Tpm.open(simulator.tpm.address);
-    sealing = new SealingTpm(tpm);
   });
   afterAll(async () => {
     await tpm.close();
@@ -95,13 +98,18 @@ describe.skipIf(missing !== undefined)('sealing', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const indexName = computeNvName({
+  const counter = {
     index: COUNTER,
     nameAlgorithm: Algorithm.sha256,
     attributes: COUNTER_ATTRIBUTES | NvIndexAttribute.written,
     authPolicy: new Uint8Array(0),
     dataBytes: 8,
-  });
+  };
+  const indexName = computeNvName(counter);
+  const withStorage = <T>(work: (storage: SealedStorage) => Promise<T>): Promise<T> =>
+    withSealedStorage(tpm, () => undefined, work);
+  const withSession = <T>(work: (session: PolicySession) => Promise<T>): Promise<T> =>
+    withStorage((storage) => storage.withPolicySession(work));
 
   async function pcrPolicy(): Promise<Uint8Array> {
     const values = await tpm.readPcrs(selectPcrs(PCRS));
@@ -119,15 +127,15 @@ describe.skipIf(missing !== undefined)('sealing', () => {
     policy: Uint8Array,
     open: (session: PolicySession) => Promise<void>,
   ): Promise<string> {
-    const opened = await sealing.withStorageRootKey(async (parent) => {
-      const sealed = await sealing.seal(parent, policy, SECRET);
-      return await sealing.unseal(parent, sealed, open);
+    const opened = await withStorage(async (storage) => {
+      const sealed = await storage.seal(policy, SECRET);
+      return await storage.unseal(sealed, open);
     });
     return toHex(opened);
   }
 
   it('KC-41: PolicyPCR comes to the digest that is computed here, and tpm2_policypcr too', async () => {
-    const digest = await sealing.withPolicySession(async (session) => {
+    const digest = await withSession(async (session) => {
       await session.assertPcrs(selectPcrs(PCRS));
       return await session.digest();
     });
@@ -144,8 +152,8 @@ describe.skipIf(missing !== undefined)('sealing', () => {
 
   it('KC-41: PolicyNV comes to the digest that is computed here, by the Name that is computed here', async () => {
     const operand = await counterAt();
-    const digest = await sealing.withPolicySession(async (session) => {
-      await session.assertNv(COUNTER, Comparison.unsignedAtMost, operand);
+    const digest = await withSession(async (session) => {
+      await session.assertNv(counter, Comparison.unsignedAtMost, operand);
       return await session.digest();
     });
     const comparison = { indexName, operand, offset: 0, operation: Comparison.unsignedAtMost };
@@ -155,7 +163,7 @@ describe.skipIf(missing !== undefined)('sealing', () => {
   it('KC-43: PolicyNV refuses a version below the counter', async () => {
     const below = encode(bigEndian.u64(), Buffer.from(await counterAt()).readBigUInt64BE() - 1n, 'version');
     const asserting = (): Promise<void> =>
-      sealing.withPolicySession((session) => session.assertNv(COUNTER, Comparison.unsignedAtMost, below));
+      withSession((session) => session.assertNv(counter, Comparison.unsignedAtMost, below));
     expect(await refusalCodeAsync(asserting)).toBe('tpm-response');
   });
 
@@ -200,7 +208,7 @@ describe.skipIf(missing !== undefined)('sealing', () => {
 
   it('KC-40: the empty password does not open', async () => {
     const policy = await pcrPolicy();
-    const sealed = await sealing.withStorageRootKey((parent) => sealing.seal(parent, policy, SECRET));
+    const sealed = await withStorage((storage) => storage.seal(policy, SECRET));
     await writeFile(join(folder, 'free.pub'), encode(publicAreaSized, sealed.publicArea, 'public'));
     await writeFile(join(folder, 'free.priv'), encode(privateAreaSized, sealed.privateArea, 'private'));
     await loadByTools('free');
@@ -219,7 +227,7 @@ describe.skipIf(missing !== undefined)('sealing', () => {
   it('KC-42: tpm2_policyauthorize and tpm2_unseal open what was sealed here', async () => {
     const approval = approve('ecdsa', await pcrPolicy());
     const policy = policyAuthorizedBy(hash, computeName(approval.signer), REFERENCE);
-    const sealed = await sealing.withStorageRootKey((parent) => sealing.seal(parent, policy, SECRET));
+    const sealed = await withStorage((storage) => storage.seal(policy, SECRET));
     const files: Record<string, Uint8Array> = {
       'ours.pub': encode(publicAreaSized, sealed.publicArea, 'public'),
       'ours.priv': encode(privateAreaSized, sealed.privateArea, 'private'),
