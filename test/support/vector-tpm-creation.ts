@@ -27,7 +27,7 @@ export async function creationMembers(subject: TpmCase, part: '' | 'creation'): 
   const name = (file: string): string =>
     part === '' ? file : `${part}${file[0]?.toUpperCase()}${file.slice(1)}`;
   const bytes = fileOf(subject, name('attest'));
-  const key = await signingKeyOf(subject);
+  const key = signingKeyOf(subject);
   const framed = fileOf(subject, name('signature'));
   return {
     attest: attestMembers(bytes),
@@ -79,7 +79,7 @@ export const creationJudge: KindJudge = {
     return {
       ...(await creationMembers(subject, '')),
       ak: areaMembers(fileOf(subject, 'akPublic')),
-      akAcceptableAttributes: await hasAttributes(subject),
+      akAcceptableAttributes: hasAttributes(subject),
       negative: isJudged && (await pairingIsRefused(subject)) ? negative : 'accepted, or of no rule',
     };
   },

@@ -15,7 +15,7 @@ import { fileOf, hasFile } from './vector-tpm-case.ts';
 import type { TpmCase } from './vector-tpm-case.ts';
 
 /** Undefined where the key's own scheme has a hash that cannot be expressed. @throws other refusals of the key */
-export async function signingKeyOf(subject: TpmCase): Promise<SigningKey | undefined> {
+export function signingKeyOf(subject: TpmCase): SigningKey | undefined {
   if (!hasFile(subject, 'akPublic')) return keyWithScheme(bareKey(subject));
   const area = decodePublicArea(fileOf(subject, 'akPublic'), 'akPublic');
   try {
@@ -44,8 +44,8 @@ export function certifiedKey(subject: TpmCase, name: string): PublicKey {
 }
 
 /** Whether nothing but the hash of its scheme speaks against a key. */
-export async function hasAttributes(subject: TpmCase, name = 'akPublic'): Promise<boolean> {
-  const area = decodePublicArea(fileOf(subject, name), name);
+export function hasAttributes(subject: TpmCase): boolean {
+  const area = decodePublicArea(fileOf(subject, 'akPublic'), 'akPublic');
   try {
     checkAttestationKey(area, new Checklist());
     return true;

@@ -2,7 +2,7 @@
 
 import { concatBytes, equalBytes, fromBase64 } from '../../attestation/core/bytes.ts';
 import type { PublicKey } from '../../attestation/core/public-key.ts';
-import { askQuote, explainQuote } from './vector-tpm-quote-part.ts';
+import { askQuote, explainQuote, signatureValid } from './vector-tpm-quote-part.ts';
 import type { QuotePart } from './vector-tpm-quote-part.ts';
 import type { TpmMutation } from './vector-tpm-manifest.ts';
 import type { VectorLine } from './vector-runner.ts';
@@ -12,7 +12,7 @@ type Edited = QuotePart | string;
 
 interface EditRule {
   readonly phrase: RegExp;
-  edit(part: QuotePart, words: RegExpExecArray): Edited | Promise<Edited>;
+  readonly edit: (part: QuotePart, words: RegExpExecArray) => Edited | Promise<Edited>;
 }
 
 const withAttest = (part: QuotePart, attest: Uint8Array): QuotePart => ({ ...part, attest });
@@ -152,8 +152,21 @@ export async function mutationLine(
     code: codes.join(' ') || '-',
     agrees: isRefusedAs(codes, refusedAs),
   };
-  const explanation = line.agrees ? undefined : explainQuote(edited, codes);
+  const explanation = line.agrees ? undefined : await explain(edited, codes, refusedAs);
   return explanation === undefined ? line : { ...line, explanation };
+}
+
+/** Why another refusal than the stated one is right. */
+async function explain(
+  edited: QuotePart,
+  codes: readonly string[],
+  refusedAs: string,
+): Promise<string | undefined> {
+  const isUnreadable = codes.every((code) => code.startsWith('layout-')) && codes.length > 0;
+  const isAboutSignature = refusedAs.split('|').includes('bad-signature');
+  if (isUnreadable && isAboutSignature && (await signatureValid(edited)) === false)
+    return 'it is refused while it is read; its signature does not hold either';
+  return explainQuote(edited, codes);
 }
 
 async function editOf(part: QuotePart, change: string): Promise<Edited | undefined> {

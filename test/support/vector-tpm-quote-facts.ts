@@ -21,7 +21,7 @@ import type { QuotePart } from './vector-tpm-quote-part.ts';
 /** What the manifest states of the keys of a quote. */
 export async function keyMembers(subject: TpmCase, part: QuotePart | undefined): Promise<Members> {
   return {
-    ...(hasFile(subject, 'akPublic') && (await areaFacts(subject, part))),
+    ...(hasFile(subject, 'akPublic') && areaFacts(subject, part)),
     ...(hasFile(subject, 'ekPublic') && { ek: areaMembers(fileOf(subject, 'ekPublic')) }),
     ...(hasFile(subject, 'badSignature') && { badSignatureValid: await badSignatureValid(subject, part) }),
     ...(hasFile(subject, 'caCert') && (await issuerFacts(subject))),
@@ -30,7 +30,7 @@ export async function keyMembers(subject: TpmCase, part: QuotePart | undefined):
   };
 }
 
-async function areaFacts(subject: TpmCase, part: QuotePart | undefined): Promise<Members> {
+function areaFacts(subject: TpmCase, part: QuotePart | undefined): Members {
   const bytes = fileOf(subject, 'akPublic');
   const area = decodePublicArea(bytes, 'akPublic');
   const isPrimary =
@@ -41,7 +41,7 @@ async function areaFacts(subject: TpmCase, part: QuotePart | undefined): Promise
     );
   return {
     ak: areaMembers(bytes),
-    akAcceptableAttributes: await hasAttributes(subject),
+    akAcceptableAttributes: hasAttributes(subject),
     qualifiedSignerIsPrimaryOf: isPrimary ? 'endorsement' : 'none (child key)',
   };
 }

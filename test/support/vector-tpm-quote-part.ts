@@ -54,12 +54,12 @@ export interface QuotePart {
   readonly pcrs: ReadonlyMap<number, Uint8Array> | undefined;
 }
 
-export async function quotePartsOf(subject: TpmCase): Promise<readonly QuotePart[]> {
+export function quotePartsOf(subject: TpmCase): readonly QuotePart[] {
   const { attest, byBank } = expectedOf(subject, expectedShape);
   const stated = Object.entries(byBank ?? {}).map(([label, part]) => ({ label, stated: part.attest }));
   if (attest !== undefined) stated.push({ label: '', stated: attest });
   const values = hasFile(subject, 'pcrs') ? jsonOf(subject, 'pcrs', pcrsShape) : undefined;
-  const key = await signingKeyOf(subject);
+  const key = signingKeyOf(subject);
   return stated.map(({ label, stated: { qualifiedSigner, extraData, pcrSelect } }) => {
     const [{ alg: bank, pcrs: selected } = { alg: '', pcrs: [] }] = pcrSelect;
     const valueOf = (pcr: number): Uint8Array => hexBytes(values?.[bank]?.[pcr] ?? '');

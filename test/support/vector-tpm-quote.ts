@@ -12,7 +12,7 @@ import type { QuotePart } from './vector-tpm-quote-part.ts';
 import { SHA1_REASON } from './vector-tpm-reasons.ts';
 
 async function outcomes(subject: TpmCase): Promise<readonly Outcome[]> {
-  const parts = await quotePartsOf(subject);
+  const parts = quotePartsOf(subject);
   return Promise.all(
     parts.map(async (part) => {
       const codes = await askQuote(part);
@@ -22,7 +22,7 @@ async function outcomes(subject: TpmCase): Promise<readonly Outcome[]> {
 }
 
 async function members(subject: TpmCase): Promise<Members> {
-  const parts = await quotePartsOf(subject);
+  const parts = quotePartsOf(subject);
   const facts = await Promise.all(parts.map((part) => partMembers(subject, part)));
   const single = parts.findIndex(({ label }) => label === '');
   const byBank = Object.fromEntries(parts.map(({ label }, i) => [label, facts[i]]));

@@ -97,7 +97,7 @@ async function* judgeMutations(
   subject: TpmCase,
   mutations: readonly TpmMutation[],
 ): AsyncIterable<VectorLine> {
-  for (const part of await quotePartsOf(subject)) {
+  for (const part of quotePartsOf(subject)) {
     const { id } = subject.vector;
     for (const mutation of mutations)
       yield await mutationLine(part.label === '' ? id : `${id}#${part.label}`, part, mutation);
