@@ -26,6 +26,7 @@ interface CommonReportClaims {
    * evidence. Nothing that the device signs says it.
    */
   readonly attachment: 'software-asserted';
+  /** Name of the root that vouches for the device. */
   readonly anchor: string;
   /** As in `GH100`. */
   readonly chip: string;
@@ -33,25 +34,40 @@ interface CommonReportClaims {
   readonly stepping: string;
   /** The device's number on NVLink, 8 bytes in hex. */
   readonly pdi: string;
+  /** Version of the firmware in its flash memory, as NVIDIA writes it. */
   readonly vbiosVersion: string;
   /** SHA-384 of the firmware whose key signed, hex. */
   readonly fwid: string;
   /** Of the leaf certificate, hex; NVIDIA's tokens call it ueid. It changes with the firmware. */
   readonly leafSerialNumber: string;
+  /** What the report was made for, 32 bytes in hex. */
   readonly nonce: string;
   /** SHA-384 of the signed bytes, hex. The signature can be rewritten, so that a digest of the whole names nothing. */
   readonly reportDigest: string;
 }
 
+interface BoardClaims {
+  /** Of the board's design. */
+  readonly project: string;
+  /** Of its variant. */
+  readonly projectSku: string;
+  /** Of the chip's variant. */
+  readonly chipSku: string;
+}
+
 export interface GpuReportClaims extends CommonReportClaims {
+  /** Name of the device class. */
   readonly class: 'nvidia-gpu';
+  /** Version of the driver that set the GPU up, as the GPU reports it. */
   readonly driverVersion: string;
+  /** How it is protected: alone in a guest (`spt`), one of several (`mpt`), or behind switches (`ppcie`). */
   readonly mode: GpuMode;
   /** Whether the report itself names the mode. */
   readonly modeStated: boolean;
   /** Whether the report repeats the firmware's digest; some old drivers do not. */
   readonly fwidReported: boolean;
-  readonly board: Readonly<Record<'project' | 'projectSku' | 'chipSku', string>>;
+  /** NVIDIA's numbers of the board; they are part of the names of manifests. */
+  readonly board: BoardClaims;
   /** Whether the video decoder is enabled. */
   readonly nvdec0: 'enabled' | 'disabled';
   /** Numbers of the switches at its NVLinks, each once, ascending; empty where the report has none. */
@@ -59,8 +75,11 @@ export interface GpuReportClaims extends CommonReportClaims {
 }
 
 export interface SwitchReportClaims extends CommonReportClaims {
+  /** Name of the device class. */
   readonly class: 'nvswitch';
+  /** Whether its configuration cannot be changed any more until it is reset. */
   readonly locked: boolean;
+  /** Its place on the board. */
   readonly positionId: number;
   /** Its own number as the report has it, which must be that of the certificate. */
   readonly reportedPdi: string;
@@ -72,30 +91,49 @@ export type ReportClaims = GpuReportClaims | SwitchReportClaims;
 
 /** A manifest that the device was compared with. */
 export interface ManifestClaims {
+  /** What of the device it describes. */
   readonly role: RimRole;
+  /** Of the software that it describes. */
   readonly version: string;
   /** SHA-384 of the canonical content, hex. */
   readonly contentDigest: string;
-  /** POSIX seconds. */
+  /** From when the certificate of its signer is valid, POSIX seconds: about when it was made. */
   readonly signerNotBefore: number;
+  /** Until when, POSIX seconds. */
   readonly signerNotAfter: number;
+  /** Name of the root that vouches for the signer. */
   readonly anchor: string;
 }
 
 /** When it was last known that a certificate of the device's chain is good. Times are POSIX seconds. */
 export interface RevocationClaims {
+  /** Which certificate, by its place above the report's key. */
   readonly certificate: 'brom' | 'provisioner' | 'identity';
+  /** When the responder knew it. */
   readonly thisUpdate: number;
+  /** When it will know anew. */
   readonly nextUpdate: number;
+}
+
+/** What became of each measurement, by its index. */
+interface MeasurementClaims {
+  /** Equal to a value of a manifest. */
+  readonly compared: readonly number[];
+  /** Of a part that is switched off, which the policy lets pass. */
+  readonly skipped: readonly number[];
+  /** In no manifest, which the policy lets pass by name. */
+  readonly uncovered: readonly number[];
 }
 
 /** What appraisal found out. */
 export interface AppraisalClaims {
+  /** The manifests that its measurements were compared with. */
   readonly manifests: readonly ManifestClaims[];
   /** Measurements by their index in manifests. */
-  readonly measurements: Readonly<Record<'compared' | 'skipped' | 'uncovered', readonly number[]>>;
+  readonly measurements: MeasurementClaims;
   /** Sets of minimum versions that the policy demanded. */
   readonly minimumVersionSets: readonly string[];
+  /** What its issuers say of the certificates of its chain. */
   readonly revocation: readonly RevocationClaims[];
   /** What NVIDIA's remote service said besides; null where the policy demands nothing of it. */
   readonly remoteResult: RemoteResultClaims | null;
@@ -107,10 +145,12 @@ interface ClassClaims extends DeviceClaims, AppraisalClaims {
 }
 /** Claims of the device class `nvidia-gpu`. */
 export interface GpuClaims extends Omit<GpuReportClaims, keyof DeviceClaims>, ClassClaims {
+  /** Name of the device class. */
   readonly class: 'nvidia-gpu';
 }
 /** Claims of the device class `nvswitch`. */
 export interface SwitchClaims extends Omit<SwitchReportClaims, keyof DeviceClaims>, ClassClaims {
+  /** Name of the device class. */
   readonly class: 'nvswitch';
 }
 

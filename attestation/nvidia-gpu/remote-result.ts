@@ -24,8 +24,11 @@ export const remoteResultChecks = defineChecks('inauthentic', {
 
 /** What the service vouched for. Times are POSIX seconds. */
 export interface RemoteResultClaims {
+  /** The service, as its tokens name it. */
   readonly issuer: string;
+  /** When it judged the device. */
   readonly issuedAt: number;
+  /** Until when it stands by that. */
   readonly expiresAt: number;
 }
 

@@ -16,9 +16,18 @@ import type { ProductLine } from './product.ts';
 import type { Tcb } from './tcb.ts';
 
 /** Security patch levels; `fmc` is null before Turin. */
-export type TcbClaims = Readonly<Record<'bootLoader' | 'tee' | 'snp' | 'microcode', number>> & {
+export interface TcbClaims {
+  /** Of the FMC, which loads the rest since Turin. */
   readonly fmc: number | null;
-};
+  /** Of the security processor's boot loader. */
+  readonly bootLoader: number;
+  /** Of the security processor's operating system. */
+  readonly tee: number;
+  /** Of the SEV-SNP firmware. */
+  readonly snp: number;
+  /** Of the cores' microcode. */
+  readonly microcode: number;
+}
 
 /** What a report and its certificates say, whoever asked for it. */
 export interface SevSnpReportClaims {
@@ -73,17 +82,44 @@ export interface SevSnpReportClaims {
   /** What the owner of the guest demanded of the host at the launch. */
   readonly guestPolicy: Omit<GuestPolicy, 'unknownBits' | 'reserved17'>;
   /** Unnamed bits stand in their places in `unknownBits`, hex. */
-  readonly platformInfo: Omit<PlatformInfo, 'unknownBits'> & { readonly unknownBits: string };
-  /** Levels of the firmware’s parts: reported, committed (no way back), at the launch, and running now. */
-  readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', TcbClaims>>;
+  readonly platformInfo: Omit<PlatformInfo, 'unknownBits'> & {
+    /** Bits without a public name, in their places, hex. */
+    readonly unknownBits: string;
+  };
+  /** Levels of the firmware’s parts. */
+  readonly tcb: {
+    /** The one whose key signed. */
+    readonly reported: TcbClaims;
+    /** Below which there is no way back. */
+    readonly committed: TcbClaims;
+    /** When the guest was launched. */
+    readonly launch: TcbClaims;
+    /** Running now. */
+    readonly current: TcbClaims;
+  };
   /** Version and build of AMD’s firmware. */
-  readonly firmware: { readonly committed: string; readonly current: string };
+  readonly firmware: {
+    /** Below which there is no way back. */
+    readonly committed: string;
+    /** Running now. */
+    readonly current: string;
+  };
   /** Bit vectors in hex; null before version 5. */
-  readonly mitigations: { readonly launch: string; readonly current: string } | null;
+  readonly mitigations: {
+    /** When the guest was launched. */
+    readonly launch: string;
+    /** Now. */
+    readonly current: string;
+  } | null;
   /** Sets of minimum TCBs that the policy demanded. */
   readonly minimumTcbSets: readonly string[];
   /** The list by which the authorities were judged; null when there was none. */
-  readonly revocationList: { readonly number: number; readonly thisUpdate: number } | null;
+  readonly revocationList: {
+    /** Its running number. */
+    readonly number: number;
+    /** When it was made, POSIX seconds. */
+    readonly thisUpdate: number;
+  } | null;
 }
 
 /** Claims of the device class. */

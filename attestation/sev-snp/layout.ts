@@ -42,29 +42,47 @@ export const HOST_REQUESTED = 0xffffffff;
 
 /** POLICY: what the guest's owner allows and demands. Set at launch by the host, part of what an ID block signs. */
 const guestPolicy = openBitField(littleEndian, 8, {
+  /** Least minor version of the firmware's interface. */
   abiMinor: [0, 7],
+  /** Least major version of the firmware's interface. */
   abiMajor: [8, 15],
+  /** Simultaneous multithreading may be on. */
   smtAllowed: 16,
   reserved17: 17,
+  /** A migration agent may be associated with the guest. */
   migrateMa: 18,
+  /** The host may read and write the guest's memory. */
   debug: 19,
+  /** The guest runs on one socket only. */
   singleSocket: 20,
+  /** CXL devices may hold memory of the guest. */
   cxlAllow: 21,
+  /** Memory must be encrypted with AES-256-XTS. */
   memAes256Xts: 22,
+  /** Power readings (RAPL) must be off. */
   raplDis: 23,
+  /** The host must not see ciphertext of the guest's memory. */
   ciphertextHidingDram: 24,
+  /** The host cannot swap pages of the guest. */
   pageSwapDisable: 25,
 });
 export type GuestPolicy = ValueOf<typeof guestPolicy>;
 
 /** PLATFORM_INFO: how the host's firmware is configured. Bit 6 has no public name, and genuine parts set it. */
 const platformInfo = openBitField(littleEndian, 8, {
+  /** Simultaneous multithreading is on. */
   smtEn: 0,
+  /** All memory of the host is encrypted (TSME). */
   tsmeEn: 1,
+  /** Memory has error correction. */
   eccEn: 2,
+  /** Power readings (RAPL) are off. */
   raplDis: 3,
+  /** Ciphertext of guests is hidden from the host. */
   ciphertextHidingDramEn: 4,
+  /** Since the last reset memory was checked for aliased addresses (CVE-2024-21944). */
   aliasCheckComplete: 5,
+  /** Trusted I/O is on. */
   tioEn: 7,
 });
 export type PlatformInfo = ValueOf<typeof platformInfo>;
