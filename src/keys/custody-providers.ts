@@ -3,8 +3,12 @@
 import type { CustodyProviderName } from './custody.ts';
 import { readyProvider, type ReadyProvider } from './custody-provider.ts';
 import { fileCustodyProvider } from './file/provider.ts';
+import { vaultCustodyProvider } from './vault/provider.ts';
 
-const PROVIDERS: readonly ReadyProvider[] = [readyProvider(fileCustodyProvider)];
+const PROVIDERS: readonly ReadyProvider[] = [
+  readyProvider(fileCustodyProvider),
+  readyProvider(vaultCustodyProvider),
+];
 
 const BY_NAME = new Map(PROVIDERS.map((provider) => [provider.name, provider]));
 

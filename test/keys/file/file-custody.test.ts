@@ -4,11 +4,7 @@ import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
 
-import {
-  decodeCanonicalJson,
-  encodeCanonicalJson,
-  type JsonValue,
-} from '../../../attestation/core/canonical-json.ts';
+import { decodeCanonicalJson, encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import {
   createFileCustody,
   openFileCustody,
