@@ -1,18 +1,18 @@
 /** What is true of a machine after its TPM's evidence was accepted. All of it is JSON: claims are logged. */
 
-import { toHex } from '../core/bytes.ts';
-import type { DeviceClaims } from '../core/device-class.ts';
-import { TrustValue } from '../core/ear/trust-vector.ts';
-import type { TrustVector } from '../core/ear/trust-vector.ts';
-import { bootClaims } from './boot/claims.ts';
-import type { BootClaims } from './boot/claims.ts';
-import type { BootFacts } from './boot/facts.ts';
-import type { TpmEnrolmentRecord } from './documents.ts';
-import type { QuoteAttest } from './layout.ts';
+import { toHex } from "../core/bytes.ts";
+import type { DeviceClaims } from "../core/device-class.ts";
+import { TrustValue } from "../core/ear/trust-vector.ts";
+import type { TrustVector } from "../core/ear/trust-vector.ts";
+import { bootClaims } from "./boot/claims.ts";
+import type { BootClaims } from "./boot/claims.ts";
+import type { BootFacts } from "./boot/facts.ts";
+import type { TpmEnrolmentRecord } from "./documents.ts";
+import type { QuoteAttest } from "./layout.ts";
 
 export interface TpmClaims extends DeviceClaims {
   /** Name of the device class. */
-  readonly class: 'tpm';
+  readonly class: "tpm";
   /** The lab that enrolled the TPM. */
   readonly lab: string;
   /** Name of the attestation key, hex. */
@@ -45,6 +45,8 @@ export interface TpmClaims extends DeviceClaims {
   readonly firmwareVersion: string;
   /** Whether the TPM was reset or resumed since the last accepted quote. */
   readonly restarted: boolean;
+  /** Value of the ratchet, hex; null where the policy does not ask for it. */
+  readonly ratchet: string | null;
 }
 
 /** What the verification found out besides the quote. */
@@ -56,14 +58,27 @@ export interface ClaimSources {
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
   readonly referenceValues: string;
   readonly boot: BootFacts | null;
+  readonly ratchet: Uint8Array | null;
 }
 
-export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims {
-  const { identity, record, anchor, bank, pcrs, referenceValues, boot } = sources;
+export function tpmClaims(
+  quote: QuoteAttest,
+  sources: ClaimSources,
+): TpmClaims {
+  const {
+    identity,
+    record,
+    anchor,
+    bank,
+    pcrs,
+    referenceValues,
+    boot,
+    ratchet,
+  } = sources;
   const { clock, resetCount, restartCount, safe } = quote.clockInfo;
   const { lastSeen } = record;
   return {
-    class: 'tpm',
+    class: "tpm",
     identity,
     simulated: anchor.simulated,
     lab: record.lab,
@@ -73,22 +88,27 @@ export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims 
     model: record.model,
     anchor: anchor.name,
     bank,
-    pcrs: Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)])),
+    pcrs: Object.fromEntries(
+      [...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)]),
+    ),
     referenceValues,
     boot: boot === null ? null : bootClaims(boot),
     clock: clock.toString(),
     clockSafe: safe === 1,
     resetCount,
     restartCount,
-    firmwareVersion: quote.firmwareVersion.toString(16).padStart(16, '0'),
+    firmwareVersion: quote.firmwareVersion.toString(16).padStart(16, "0"),
     restarted:
-      lastSeen !== null && (lastSeen.resetCount !== resetCount || lastSeen.restartCount !== restartCount),
+      lastSeen !== null &&
+      (lastSeen.resetCount !== resetCount ||
+        lastSeen.restartCount !== restartCount),
+    ratchet: ratchet && toHex(ratchet),
   };
 }
 
 /** A quote says what was booted, and nothing of who can read the machine's memory. */
 export const tpmTrustVector: TrustVector = {
-  'instance-identity': TrustValue.trustworthyInstance,
+  "instance-identity": TrustValue.trustworthyInstance,
   executables: TrustValue.approvedBoot,
   hardware: TrustValue.genuineHardware,
 };

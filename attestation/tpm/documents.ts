@@ -63,13 +63,23 @@ const recordShape = objectShape({
   anchorDigest: digestShape,
   manufacturer: manufacturerShape,
   model: lineShape,
-  lastSeen: nullableShape(objectShape({ clock: decimalShape, resetCount: u32Shape, restartCount: u32Shape })),
+  lastSeen: nullableShape(
+    objectShape({
+      clock: decimalShape,
+      resetCount: u32Shape,
+      restartCount: u32Shape,
+      at: integerShape({ min: 0, max: 2 ** 40 }),
+      ratchet: nullableShape(digestShape),
+    }),
+  ),
+  frozen: nullableShape(textShape({ pattern: /^[a-z0-9-]{1,60}$/ })),
 });
 
 /**
  * What enrolment recorded. `akName` went through credential activation with the endorsement key of `ekPublicDigest`;
  * `anchorDigest` is the SHA-256 of the SubjectPublicKeyInfo of the anchor that its certificate led to; `lastSeen` is
- * the clock of the last accepted quote, null before the first.
+ * the clock of the last accepted quote, with the POSIX time at which it was judged and the value of the ratchet, null
+ * before the first; `frozen` is the code of what froze the machine (docs/spec/lease-clock.md, section 4), null as a rule.
  */
 export type TpmEnrolmentRecord = ReturnType<typeof recordShape>;
 
@@ -87,6 +97,10 @@ export function writeEnrolmentRecord(record: TpmEnrolmentRecord): JsonValue {
     ekPublicDigest: toHex(record.ekPublicDigest),
     ekCertificateDigest: toHex(record.ekCertificateDigest),
     anchorDigest: toHex(record.anchorDigest),
+    lastSeen: record.lastSeen && {
+      ...record.lastSeen,
+      ratchet: record.lastSeen.ratchet && toHex(record.lastSeen.ratchet),
+    },
   };
 }
 
@@ -97,6 +111,7 @@ const policyShape = objectShape({
   pcrs: listShape({ minItems: 1, maxItems: PCR_COUNT }, integerShape({ min: 0, max: PCR_COUNT - 1 })),
   registers: literalShape('reference', 'any'),
   boot: bootPolicyShape,
+  ratchet: literalShape('none', 'required', 'exclusive'),
   allowUnsafeClock: booleanShape,
   deniedFirmware: listShape(
     { minItems: 0, maxItems: 1000 },
@@ -106,7 +121,8 @@ const policyShape = objectShape({
 
 /**
  * What the operator demands of TPMs. `bank` and `pcrs` are what the challenge asks for; `registers` says whether their values
- * are judged by reference values, `boot` how the logs that explain them are; `deniedFirmware` are ranges of firmwareVersion,
+ * are judged by reference values, `boot` how the logs that explain them are; `ratchet` whether the TPM has to prove that it is
+ * no copy (docs/spec/lease-clock.md, section 3); `deniedFirmware` are ranges of firmwareVersion,
  * both ends included, whose keys are known to be at risk; after an unclean stop a TPM calls its clock unsafe until it has
  * caught up, and `allowUnsafeClock` says whether to accept that.
  */
@@ -114,13 +130,14 @@ export interface TpmPolicy {
   readonly selection: PcrSelection;
   readonly registers: 'reference' | 'any';
   readonly boot: BootPolicy | 'any';
+  readonly ratchet: 'none' | 'required' | 'exclusive';
   readonly allowUnsafeClock: boolean;
   readonly deniedFirmware: ReturnType<typeof policyShape>['deniedFirmware'];
 }
 
 /** @throws RefusalError `shape-*`, `tpm-document` */
 export function readPolicy(value: JsonValue): TpmPolicy {
-  const { bank, pcrs, registers, boot, allowUnsafeClock, deniedFirmware } = policyShape(value, 'policy');
+  const { bank, pcrs, registers, boot, ...rest } = policyShape(value, 'policy');
   if (!pcrs.every((pcr, i) => i === 0 || pcr > (pcrs[i - 1] ?? pcr))) {
     refuseDocument('policy.pcrs', 'PCR numbers in ascending order, each once', pcrs.join(', '));
   }
@@ -133,7 +150,8 @@ export function readPolicy(value: JsonValue): TpmPolicy {
       `no ${missing.join(', ')}`,
     );
   }
-  return { selection: { bank, pcrs }, registers, boot, allowUnsafeClock, deniedFirmware };
+  const { ratchet, allowUnsafeClock, deniedFirmware } = rest;
+  return { selection: { bank, pcrs }, registers, boot, ratchet, allowUnsafeClock, deniedFirmware };
 }
 
 /** BC-9: a boot that any signed software passes, or that nobody looks at, is not judged. */

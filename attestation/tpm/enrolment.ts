@@ -62,18 +62,37 @@ export function enrolmentRecord(
     manufacturer: endorsement.manufacturer,
     model: endorsement.model,
     lastSeen: null,
+    frozen: null,
   });
 }
 
 /**
- * The record after evidence was accepted: it remembers the clock, so that an older state of the TPM is recognised.
+ * The record after evidence was accepted: it remembers clock and ratchet, so that an older state of the TPM is recognised.
+ * A ratchet that was not asked for is remembered as it was.
  *
+ * @param at when the evidence was judged, POSIX seconds
  * @throws RefusalError `shape-*` if it is no enrolment record
  */
-export function withLastSeen(record: JsonValue, claims: Trusted<TpmClaims>): JsonValue {
+export function withLastSeen(document: JsonValue, claims: Trusted<TpmClaims>, at: number): JsonValue {
   const { clock, resetCount, restartCount } = claims;
-  return writeEnrolmentRecord({
-    ...readEnrolmentRecord(record),
-    lastSeen: { clock, resetCount, restartCount },
-  });
+  const record = readEnrolmentRecord(document);
+  const ratchet =
+    claims.ratchet === null ? (record.lastSeen?.ratchet ?? null) : fromHex(claims.ratchet, 'ratchet');
+  return writeEnrolmentRecord({ ...record, lastSeen: { clock, resetCount, restartCount, at, ratchet } });
+}
+
+/** The record of a machine that is frozen from now on. @throws RefusalError `shape-*` if it is no enrolment record */
+export function withFrozen(document: JsonValue, code: string): JsonValue {
+  return writeEnrolmentRecord({ ...readEnrolmentRecord(document), frozen: code });
+}
+
+/**
+ * A new record that keeps what was known of the machine: enrolling again must make nobody forget how far its TPM had
+ * come, nor that it is frozen.
+ *
+ * @throws RefusalError `shape-*` if one of the two is no enrolment record
+ */
+export function withKnownPast(document: JsonValue, known: JsonValue): JsonValue {
+  const { lastSeen, frozen } = readEnrolmentRecord(known);
+  return writeEnrolmentRecord({ ...readEnrolmentRecord(document), lastSeen, frozen });
 }

@@ -8,6 +8,7 @@ import { decodePublicArea } from './layout.ts';
 import type { PublicArea } from './layout.ts';
 import { PCR_COUNT } from './pcr-selection.ts';
 import type { PresentedQuote } from './quote.ts';
+import { ratchetShape, writeRatchet, type PresentedRatchet } from './ratchet/evidence.ts';
 
 export const evidenceRefusals = defineRefusals('malformed', {
   'tpm-evidence-banks': {
@@ -37,6 +38,8 @@ export const NO_LOGS: MeasurementLogs = { eventLog: null, imaList: null, agentLo
 /** What the evidence claims. */
 export interface TpmEvidence extends PresentedQuote, MeasurementLogs {
   readonly akPublic: PublicArea;
+  /** Null where the challenge does not ask for it. */
+  readonly ratchet: PresentedRatchet | null;
 }
 
 const evidenceShape = objectShape({
@@ -50,11 +53,12 @@ const evidenceShape = objectShape({
   eventLog: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.eventLog })),
   imaList: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.imaList })),
   agentLog: nullableShape(base64Shape({ maxBytes: MAX_LOG_BYTES.agentLog })),
+  ratchet: nullableShape(ratchetShape),
 });
 
 /** @throws RefusalError `shape-*`, `base64-malformed`, `layout-*`, `tpm-evidence-banks` */
 export function readTpmEvidence(value: JsonValue, path: string): TpmEvidence {
-  const { akPublic, attest, signature, pcrs, ...logs } = evidenceShape(value, path);
+  const { akPublic, attest, signature, pcrs, ...rest } = evidenceShape(value, path);
   const [entry] = pcrs;
   if (entry === undefined) {
     throw evidenceRefusals.error('tpm-evidence-banks', {
@@ -70,7 +74,7 @@ export function readTpmEvidence(value: JsonValue, path: string): TpmEvidence {
     signature,
     bank,
     pcrs: new Map([...values].map(([pcr, digest]) => [Number(pcr), digest])),
-    ...logs,
+    ...rest,
   };
 }
 
@@ -82,7 +86,11 @@ export interface CollectedQuote extends PresentedQuote {
 }
 
 /** Writes the member that {@link readTpmEvidence} reads. */
-export function writeTpmEvidence(quote: CollectedQuote, logs: MeasurementLogs): JsonValue {
+export function writeTpmEvidence(
+  quote: CollectedQuote,
+  logs: MeasurementLogs,
+  ratchet: PresentedRatchet | null,
+): JsonValue {
   const { akPublic, attest, signature, bank, pcrs } = quote;
   const values = Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)]));
   return {
@@ -93,6 +101,7 @@ export function writeTpmEvidence(quote: CollectedQuote, logs: MeasurementLogs): 
     eventLog: optionalBase64(logs.eventLog),
     imaList: optionalBase64(logs.imaList),
     agentLog: optionalBase64(logs.agentLog),
+    ratchet: ratchet && writeRatchet(ratchet),
   };
 }
 

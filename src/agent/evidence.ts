@@ -26,6 +26,8 @@ const tpmRequestSchema = z.strictObject({
   imaList: z.boolean(),
   /** The register that the agent measures itself into, whose log is wanted; null where it is not. */
   agentPcr: z.int().min(8).max(15).nullable(),
+  /** Whether it has to carry the ratchet (docs/spec/lease-clock.md, section 3). */
+  ratchet: z.boolean(),
 });
 
 /** What a challenge asks of one device (RP-13). */
@@ -61,6 +63,8 @@ export interface DeviceAttester {
    * @param companionsDigest over all other devices of the bundle, 32 bytes; of use only to a device that binds them
    */
   collect(request: DeviceRequest, deviceValue: Uint8Array, companionsDigest: Uint8Array): Promise<JsonValue>;
+  /** Called when the server is known to remember what was last collected; of use to a device that moves on from there. */
+  settle?(): Promise<void>;
 }
 
 /** What a challenge asks for: what of each device, and which of them together (RP-13). */

@@ -113,6 +113,8 @@ const tpmPolicy = z.strictObject({
   registers: z.enum(['reference', 'any']),
   /** Rules for what was booted, or `any`; their own shape is that of docs/spec/tpm-boot.md. */
   boot: z.custom<JsonValue>((value) => value !== undefined),
+  /** Whether a TPM has to prove that it is no copy, and one that was restarted waits for the end of its lease. */
+  ratchet: z.enum(['none', 'required', 'exclusive']),
   /** A TPM calls its clock unsafe after an unclean stop, until it has caught up. */
   allowUnsafeClock: z.boolean(),
   /** Vendors stop renewing certificates long before machines are scrapped. */

@@ -56,6 +56,7 @@ const CLASSES: readonly VerifiedClass[] = [
         bank: settings.bank,
         pcrs: inOrder(settings.pcrs),
         ...wantedLogs(tpm.readPolicy(tpmPolicy(settings)).boot),
+        ratchet: settings.ratchet !== 'none',
       },
     checkPolicy: tpm.readPolicy,
     checkReferenceValues: tpm.readReferenceValues,

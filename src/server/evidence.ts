@@ -97,7 +97,7 @@ export async function judgeEvidence(
       summary: { outcome: 'accepted', devices: verdict.devices.map(loggedClaims) },
       machine: machineOf(verdict.devices),
       results: resultsOf(claimed, verdict.devices),
-      machines: machinesSeen(verdict.devices, records),
+      machines: machinesSeen(verdict.devices, records, time),
       collateral,
     };
   } catch (error) {
@@ -185,10 +185,11 @@ function recordsOf(
 function machinesSeen(
   devices: readonly Trusted<DeviceClaims>[],
   records: ReadonlyMap<string, MachineRecord>,
+  time: number,
 ): readonly MachineRecord[] {
   return devices.filter(isTpmClaims).flatMap((claims) => {
     const machine = records.get(deviceKey(claims.class, claims.identity));
-    return machine === undefined ? [] : [withQuote(machine, claims)];
+    return machine === undefined ? [] : [withQuote(machine, claims, time)];
   });
 }
 

@@ -12,9 +12,10 @@ import {
   type JsonValue,
 } from '../../attestation/core/canonical-json.ts';
 import type { DeviceClaims } from '../../attestation/core/device-class.ts';
+import type { Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import type { TpmClaims } from '../../attestation/tpm/claims.ts';
-import { withLastSeen } from '../../attestation/tpm/enrolment.ts';
+import { withFrozen, withKnownPast, withLastSeen } from '../../attestation/tpm/enrolment.ts';
 import type { MachineRecord } from './storage.ts';
 
 const MAX_RECORD_BYTES = 16 * 1024;
@@ -25,15 +26,41 @@ export function readMachineRecord(record: Uint8Array): Readonly<Record<string, J
   return document as Readonly<Record<string, JsonValue>>;
 }
 
-/** The new record with the last accepted clock of the one that it replaces. */
-export function carryLastSeen(known: Uint8Array, record: Uint8Array): Uint8Array {
-  const { lastSeen = null } = readMachineRecord(known);
-  return encodeCanonicalJson({ ...readMachineRecord(record), lastSeen });
+/** The new record with what was known of the machine in the one that it replaces. */
+export function carryKnownPast(known: Uint8Array, record: Uint8Array): Uint8Array {
+  return encodeCanonicalJson(withKnownPast(readMachineRecord(record), readMachineRecord(known)));
 }
 
-/** The record after a quote of this TPM was accepted. */
-export function withQuote(machine: MachineRecord, claims: Trusted<TpmClaims>): MachineRecord {
-  return { ...machine, record: encodeCanonicalJson(withLastSeen(readMachineRecord(machine.record), claims)) };
+/** The record after a quote of this TPM was accepted. @param at when it was judged, POSIX seconds */
+export function withQuote(machine: MachineRecord, claims: Trusted<TpmClaims>, at: number): MachineRecord {
+  return changed(machine, withLastSeen(readMachineRecord(machine.record), claims, at));
+}
+
+/** What authentic evidence shows only of a TPM that was copied or set back (LC-30). */
+const FREEZING_CODES = ['tpm-ratchet-fork', 'tpm-clock-rollback'];
+
+/** The code among refusals of authentic evidence that freezes the machine; undefined as a rule. */
+export function freezingCode(refusals: readonly Refusal[]): string | undefined {
+  return refusals.find(({ code }) => FREEZING_CODES.includes(code))?.code;
+}
+
+/** The record of a machine that is frozen from now on. */
+export function withFreeze(machine: MachineRecord, code: string): MachineRecord {
+  return changed(machine, withFrozen(readMachineRecord(machine.record), code));
+}
+
+function changed(machine: MachineRecord, record: JsonValue): MachineRecord {
+  return { ...machine, record: encodeCanonicalJson(record) };
+}
+
+/**
+ * The start of the machine that a TPM's claims speak of: its counters, in one text. Empty for a machine without a TPM.
+ */
+export function startOf(devices: readonly Trusted<DeviceClaims>[]): string {
+  return devices
+    .filter(isTpmClaims)
+    .map(({ resetCount, restartCount }) => `${resetCount}/${restartCount}`)
+    .join(' ');
 }
 
 /** RP-17: a TPM is named by the SHA-256 of its attestation key's Name. @param attestationKeyName lower-case hex */

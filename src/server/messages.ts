@@ -4,14 +4,16 @@
  * them.
  */
 
-import { z } from 'zod';
+import { z } from "zod";
 
-import type { JsonValue } from '../../attestation/core/canonical-json.ts';
-import { sha256HexSchema } from '../platform/dsse-form.ts';
+import type { JsonValue } from "../../attestation/core/canonical-json.ts";
+import { sha256HexSchema } from "../platform/dsse-form.ts";
 
 /** Payload types of the two signed requests. */
-export const ENROLMENT_REQUEST_TYPE = 'application/vnd.weightgate.enrolment-request.v1+json';
-export const RELEASE_REQUEST_TYPE = 'application/vnd.weightgate.release-request.v1+json';
+export const ENROLMENT_REQUEST_TYPE =
+  "application/vnd.weightgate.enrolment-request.v1+json";
+export const RELEASE_REQUEST_TYPE =
+  "application/vnd.weightgate.release-request.v1+json";
 
 /** Largest body of each kind of request, in bytes. */
 export const MESSAGE_LIMITS = {
@@ -40,7 +42,7 @@ const json = z.custom<JsonValue>((value) => value !== undefined);
 export const serverAnswerSchema = z.strictObject({
   version,
   origin: z.string(),
-  mode: z.enum(['evaluation', 'production']),
+  mode: z.enum(["evaluation", "production"]),
   /** Verifier key of the log, as in a signed note. */
   logKey: z.string(),
   releaseBuild: z.string(),
@@ -68,7 +70,10 @@ export const enrolmentAnswerSchema = z.strictObject({
 });
 
 /** `POST /v1/enrolments/{enrolment}/activation` (RP-11). */
-export const activationRequestSchema = z.strictObject({ version, credential: base64 });
+export const activationRequestSchema = z.strictObject({
+  version,
+  credential: base64,
+});
 
 /** RP-12. */
 export const activationAnswerSchema = z.strictObject({
@@ -86,20 +91,22 @@ export const challengeRequestSchema = z.strictObject({
   manifestDigest: sha256HexSchema,
 });
 
-const requestedDeviceSchema = z.discriminatedUnion('class', [
+const requestedDeviceSchema = z.discriminatedUnion("class", [
   z.strictObject({
-    class: z.literal('tpm'),
-    bank: z.enum(['sha256', 'sha384', 'sha512']),
+    class: z.literal("tpm"),
+    bank: z.enum(["sha256", "sha384", "sha512"]),
     pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
     /** Whether the evidence has to carry the log of that name. */
     eventLog: z.boolean(),
     imaList: z.boolean(),
     /** The register that the agent measures itself into, whose log is wanted; null where it is not. */
     agentPcr: z.int().min(8).max(15).nullable(),
+    /** Whether it has to carry the ratchet. */
+    ratchet: z.boolean(),
   }),
-  z.strictObject({ class: z.literal('sev-snp') }),
-  z.strictObject({ class: z.literal('nvidia-gpu') }),
-  z.strictObject({ class: z.literal('nvswitch') }),
+  z.strictObject({ class: z.literal("sev-snp") }),
+  z.strictObject({ class: z.literal("nvidia-gpu") }),
+  z.strictObject({ class: z.literal("nvswitch") }),
 ]);
 
 /** RP-13. */
@@ -152,11 +159,16 @@ export const envelopeBodySchema = z.strictObject({
   payload: base64,
   payloadType: z.string(),
   /** One key signs; each further signature would cost the server a verification for every key that it knows. */
-  signatures: z.array(z.strictObject({ keyid: z.string().optional(), sig: base64 })).length(1),
+  signatures: z
+    .array(z.strictObject({ keyid: z.string().optional(), sig: base64 }))
+    .length(1),
 });
 
 /** `POST /v1/statements` */
-export const statementRequestSchema = z.strictObject({ version, envelope: envelopeBodySchema });
+export const statementRequestSchema = z.strictObject({
+  version,
+  envelope: envelopeBodySchema,
+});
 
 export const statementAnswerSchema = z.strictObject({
   version,
@@ -173,17 +185,24 @@ export const modelAnswerSchema = z.strictObject({
   manifestDigest: sha256HexSchema,
   model: z.string(),
   modelVersion: z.string(),
-  variant: z.enum(['base', 'aligned']),
+  variant: z.enum(["base", "aligned"]),
   inferencePolicyDigest: sha256HexSchema,
-  phase: z.enum(['sealed', 'research', 'enterprise', 'public']),
+  phase: z.enum(["sealed", "research", "enterprise", "public"]),
   phaseSince: posixSeconds,
   holds: z.array(
-    z.strictObject({ hold: sha256HexSchema, kind: z.enum(['model', 'lab', 'all']), reason: z.string() }),
+    z.strictObject({
+      hold: sha256HexSchema,
+      kind: z.enum(["model", "lab", "all"]),
+      reason: z.string(),
+    }),
   ),
 });
 
 /** `GET /healthz` */
-export const healthAnswerSchema = z.strictObject({ version, status: z.literal('ok') });
+export const healthAnswerSchema = z.strictObject({
+  version,
+  status: z.literal("ok"),
+});
 
 export type ServerAnswer = z.infer<typeof serverAnswerSchema>;
 export type EnrolmentRequest = z.infer<typeof enrolmentRequestSchema>;

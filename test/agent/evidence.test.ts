@@ -40,7 +40,15 @@ class Machine {
 
 const BINDING = new Uint8Array(randomBytes(32));
 const devices: readonly DeviceRequest[] = [
-  { class: 'tpm', bank: 'sha256', pcrs: [0], eventLog: false, imaList: false, agentPcr: null },
+  {
+    class: 'tpm',
+    bank: 'sha256',
+    pcrs: [0],
+    eventLog: false,
+    imaList: false,
+    agentPcr: null,
+    ratchet: false,
+  },
   { class: 'sev-snp' },
   { class: 'nvidia-gpu' },
 ];

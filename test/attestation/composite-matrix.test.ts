@@ -501,7 +501,7 @@ const devices: readonly Row[] = [
           deviceKey('tpm', toHex(tpm.identity)),
           {
             ...enrolmentOf(tpm.software.name, tpm.software.anchor),
-            lastSeen: { clock: '5000', resetCount: 7, restartCount: 1 },
+            lastSeen: { clock: '5000', resetCount: 7, restartCount: 1, at: 0, ratchet: null },
           },
         ],
       ]),

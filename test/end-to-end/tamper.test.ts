@@ -66,6 +66,7 @@ async function makeGoodRequest(): Promise<GoodRequest> {
       bank: 'sha256',
       pcrs: [...PCRS],
       registers: 'reference',
+      ratchet: 'none',
       boot: 'any',
       allowUnsafeClock: true,
       endorsementValidity: 'ignore-expiry',

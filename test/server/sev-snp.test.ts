@@ -352,7 +352,15 @@ describe('sets of device classes', () => {
       await manufactureSimulatedGuest(folder, amd);
       const guest = await SevSnpAttester.open(`simulated:${folder}`);
       const devices: EvidenceRequest['devices'] = [
-        { class: 'tpm', bank: 'sha256', pcrs: [0], eventLog: false, imaList: false, agentPcr: null },
+        {
+          class: 'tpm',
+          bank: 'sha256',
+          pcrs: [0],
+          eventLog: false,
+          imaList: false,
+          agentPcr: null,
+          ratchet: false,
+        },
         { class: 'sev-snp' },
       ];
       const collect = (names: readonly (readonly string[])[]) => {

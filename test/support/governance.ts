@@ -107,6 +107,7 @@ export const examplePredicates = {
       bank: 'sha256',
       pcrs: [0, 4, 7],
       registers: 'reference',
+      ratchet: 'none',
       boot: 'any',
       allowUnsafeClock: true,
       endorsementValidity: 'ignore-expiry',

@@ -25,7 +25,11 @@ import {
 } from '../../attestation/tpm/layout.ts';
 import type { PublicArea, QuoteAttest } from '../../attestation/tpm/layout.ts';
 import { computeName, computeQualifiedName, Hierarchy, hierarchyName } from '../../attestation/tpm/name.ts';
+import type { PresentedRatchet } from '../../attestation/tpm/ratchet/evidence.ts';
 import { NO_LOGS, writeTpmEvidence } from '../../attestation/tpm/evidence.ts';
+import type { MeasurementLogs } from '../../attestation/tpm/evidence.ts';
+import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { selectPcrs } from '../../attestation/tpm/pcr-selection.ts';
 import { makeAuthority } from './certificates.ts';
 
 export type KeyKind = 'ecc-p256' | 'rsa-2048' | 'rsa-pss-2048';
@@ -41,7 +45,11 @@ export interface SoftwareAttester {
   /** TPMT_SIGNATURE over the bytes. */
   sign(message: Uint8Array): Promise<Uint8Array>;
   /** Evidence of a quote, or of other bytes that the key signs. */
-  evidence(statement?: QuoteAttest | Uint8Array): Promise<JsonValue>;
+  evidence(
+    statement?: QuoteAttest | Uint8Array,
+    logs?: Partial<MeasurementLogs>,
+    ratchet?: PresentedRatchet | null,
+  ): Promise<JsonValue>;
 }
 
 const algorithms = {
@@ -67,12 +75,17 @@ function withKey(kind: KeyKind, jwk: webcrypto.JsonWebKey): PublicArea {
 
 export const PCRS = [0, 1, 4, 7, 11] as const;
 
-export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<SoftwareAttester> {
+const ORDINARY_REGISTERS = new Map(PCRS.map((pcr) => [pcr, sha256(Uint8Array.of(pcr))] as const));
+
+/** @param pcrs what it quotes, in ascending order */
+export async function makeSoftwareAttester(
+  kind: KeyKind = 'ecc-p256',
+  pcrs: ReadonlyMap<number, Uint8Array> = ORDINARY_REGISTERS,
+): Promise<SoftwareAttester> {
   const algorithm = algorithms[kind];
   const pair = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const area = withKey(kind, await crypto.subtle.exportKey('jwk', pair.publicKey));
   const name = computeName(area);
-  const pcrs = new Map(PCRS.map((pcr) => [pcr, sha256(Uint8Array.of(pcr))]));
   const anchor = {
     name: 'Test TPM vendor',
     certificate: makeAuthority('Test TPM vendor').der,
@@ -88,7 +101,7 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
     clockInfo: { clock: 5000n, resetCount: 7, restartCount: 1, safe: 1 },
     firmwareVersion: 0x2019102300163636n,
     attested: {
-      pcrSelect: [{ hash: Algorithm.sha256, select: Uint8Array.of(0x93, 0x08, 0) }],
+      pcrSelect: selectPcrs({ bank: tpmHash(Algorithm.sha256, 'bank'), pcrs: [...pcrs.keys()] }),
       pcrDigest: sha256(concatBytes(...pcrs.values())),
     },
     ...changes,
@@ -97,7 +110,7 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
     const raw = await crypto.subtle.sign(algorithm, pair.privateKey, new Uint8Array(message));
     return encode(signature, framed(kind, new Uint8Array(raw)), 'signature');
   };
-  const evidence = async (statement: QuoteAttest | Uint8Array = quote()): Promise<JsonValue> => {
+  const evidence: SoftwareAttester['evidence'] = async (statement = quote(), logs = {}, ratchet = null) => {
     const bytes = statement instanceof Uint8Array ? statement : encode(attest, statement, 'attest');
     return writeTpmEvidence(
       {
@@ -107,7 +120,8 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
         bank: 'sha256',
         pcrs,
       },
-      NO_LOGS,
+      { ...NO_LOGS, ...logs },
+      ratchet,
     );
   };
   const inputs: DeviceInputs = {
@@ -123,8 +137,9 @@ export async function makeSoftwareAttester(kind: KeyKind = 'ecc-p256'): Promise<
       version: 2,
       class: 'tpm',
       bank: 'sha256',
-      pcrs: [...PCRS],
+      pcrs: [...pcrs.keys()],
       registers: 'reference',
+      ratchet: 'none',
       boot: 'any',
       allowUnsafeClock: false,
       deniedFirmware: [],
@@ -159,6 +174,7 @@ export function enrolmentOf(name: Uint8Array, anchor: TrustAnchor): Readonly<Rec
     manufacturer: 'id:00001014',
     model: 'swtpm',
     lastSeen: null,
+    frozen: null,
   };
 }
 

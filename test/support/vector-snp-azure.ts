@@ -72,6 +72,7 @@ export function azureQuestionOf(set: SnpSet, vector: SnpVector, hardware: Questi
     bank: quote.pcr_bank,
     pcrs: quote.pcr_select,
     registers: 'reference',
+    ratchet: 'none',
     boot: 'any',
     allowUnsafeClock: true,
     deniedFirmware: [],

@@ -22,6 +22,10 @@ export const azureDocumentRefusals = defineRefusals('malformed', {
       'A policy for machines of Azure has rules for the logs of a boot, which such evidence does not carry.',
     hint: 'Write any for the boot of the virtual TPM, and judge its registers by reference values.',
   },
+  'azure-ratchet': {
+    means: 'A policy for machines of Azure asks for a ratchet, which such evidence does not carry.',
+    hint: 'Write none for the ratchet of the virtual TPM.',
+  },
 });
 
 export interface AzureVtpmPolicy {
@@ -33,10 +37,17 @@ export interface AzureVtpmPolicy {
   readonly tpm: TpmPolicy;
 }
 
-/** @throws RefusalError `shape-*`, `tpm-document`, `azure-boot-rules` */
+/** @throws RefusalError `shape-*`, `tpm-document`, `azure-boot-rules`, `azure-ratchet` */
 export function readAzureVtpmPolicy(value: JsonValue): AzureVtpmPolicy {
   const policy = policyShape(value, 'policy');
   const tpm = readTpmPolicy(policy.tpm);
+  if (tpm.ratchet !== 'none') {
+    throw azureDocumentRefusals.error('azure-ratchet', {
+      field: 'policy.tpm.ratchet',
+      expected: 'none',
+      found: tpm.ratchet,
+    });
+  }
   if (tpm.boot === 'any') return { ...policy, tpm };
   throw azureDocumentRefusals.error('azure-boot-rules', {
     field: 'policy.tpm.boot',

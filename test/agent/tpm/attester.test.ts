@@ -71,6 +71,7 @@ describe.skipIf(swtpmMissing !== undefined)('a TPM as an attester', () => {
         eventLog: false,
         imaList: false,
         agentPcr: null,
+        ratchet: false,
       } as const;
       const evidence = await attester.collect(request, deviceValue);
       const verdict = await verifyEvidence(enrolment, evidence, { deviceValue, pcrs: PCRS });

@@ -128,6 +128,7 @@ describe.skipIf(missing !== undefined)('with tpm2-tools', () => {
           pcrs: new Map(values.map(({ pcr, value }) => [pcr, value])),
         },
         NO_LOGS,
+        null,
       );
       expect(await verifyEvidence(enrolment, evidence, { deviceValue, pcrs: PCRS })).toMatchObject({
         outcome: 'accepted',

@@ -105,6 +105,7 @@ export function verifyEvidence(
       bank: 'sha256',
       pcrs: expectations.pcrs,
       registers: 'reference',
+      ratchet: 'none',
       boot: 'any',
       allowUnsafeClock: false,
       deniedFirmware: [],

@@ -264,7 +264,7 @@ describe('appraisal', () => {
 
   it('EV-28: refuses a clock or counter behind the record, and accepts one ahead', async () => {
     const seen = (clock: string, resetCount: number, restartCount: number) => ({
-      enrolment: record({ lastSeen: { clock, resetCount, restartCount } }),
+      enrolment: record({ lastSeen: { clock, resetCount, restartCount, at: 0, ratchet: null } }),
     });
     expect(await codes(good, seen('5001', 7, 1))).toEqual(['tpm-clock-rollback']);
     expect(await codes(good, seen('0', 7, 2))).toEqual(['tpm-clock-rollback']);
@@ -277,8 +277,10 @@ describe('appraisal', () => {
   it('EV-17, EV-28: remembers the clock of accepted evidence', async () => {
     const verdict = await tpmDeviceClass.verify(tpmDeviceClass.parse(good, 'evidence'), machine.inputs);
     if (verdict.outcome !== 'accepted') throw new Error('refused');
-    const enrolment = withLastSeen(machine.inputs.enrolment!, verdict.claims);
-    expect(enrolment).toEqual(record({ lastSeen: { clock: '5000', resetCount: 7, restartCount: 1 } }));
+    const enrolment = withLastSeen(machine.inputs.enrolment!, verdict.claims, machine.inputs.time);
+    const at = machine.inputs.time;
+    const lastSeen = { clock: '5000', resetCount: 7, restartCount: 1, at, ratchet: null };
+    expect(enrolment).toEqual(record({ lastSeen }));
     expect(await codes(good, { enrolment })).toEqual(['accepted']);
     const { clockInfo } = machine.quote();
     const older = await machine.evidence(machine.quote({ clockInfo: { ...clockInfo, clock: 4999n } }));

@@ -127,6 +127,7 @@ describe.skipIf(missing)('quotes of tpm2-tools', () => {
         pcrs: new Map(PCRS.map((pcr, i) => [pcr, values.subarray(32 * i, 32 * i + 32)])),
       },
       NO_LOGS,
+      null,
     );
   }
 
@@ -180,6 +181,7 @@ describe.skipIf(missing)('quotes of tpm2-tools', () => {
                 bank: 'sha256',
                 pcrs: PCRS,
                 registers: 'reference',
+                ratchet: 'none',
                 boot: 'any',
                 allowUnsafeClock: true,
                 deniedFirmware: [],

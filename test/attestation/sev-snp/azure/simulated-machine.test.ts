@@ -112,6 +112,7 @@ async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
         ...tpm,
         pcrs: PCRS,
         registers: 'reference',
+        ratchet: 'none',
         boot: 'any',
         allowUnsafeClock: false,
         deniedFirmware: [],

@@ -78,6 +78,7 @@ function policyOf(vector: Vector, changes: Document = {}): Document {
       bank: 'sha256',
       pcrs: [...vector.azure.tpm_quote.pcr_select],
       registers: 'reference',
+      ratchet: 'none',
       boot: 'any',
       allowUnsafeClock: false,
       deniedFirmware: [],
