@@ -6,6 +6,8 @@ import type { TpmHash } from '../hash.ts';
 /** One extension of a register. */
 export interface ExpectedEvent {
   readonly pcr: number;
+  /** `image`: the digest is the Authenticode digest of one; `bytes`: it is that of the bytes themselves. */
+  readonly kind: 'image' | 'bytes';
   /** What is measured, for people. */
   readonly what: string;
   readonly digest: Uint8Array;
@@ -13,7 +15,7 @@ export interface ExpectedEvent {
 
 /** The event of bytes that are measured as they are. */
 export function measure(pcr: number, what: string, bytes: Uint8Array, { digest }: TpmHash): ExpectedEvent {
-  return { pcr, what, digest: digest(bytes) };
+  return { pcr, kind: 'bytes', what, digest: digest(bytes) };
 }
 
 /**

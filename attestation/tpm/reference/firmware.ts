@@ -49,7 +49,8 @@ export function expectApplications(
     : [];
   const started = images.map(({ role, image }) => ({
     pcr: APPLICATIONS_PCR,
-    what: `image: ${role}`,
+    kind: 'image' as const,
+    what: `image of ${role}`,
     digest: authenticodeDigest(image, bank),
   }));
   return [...announcement, expectSeparator(APPLICATIONS_PCR, bank), ...started];

@@ -11,6 +11,7 @@ import { registerIdBlock } from '../reference-id-block.ts';
 import { registerPublish } from '../reference-publish.ts';
 import { registerRecordGuest } from '../reference-recorded-guest.ts';
 import { registerSevSnp } from '../reference-sev-snp.ts';
+import { registerTpm } from '../reference-tpm.ts';
 
 interface RecordOptions {
   readonly tpm: string;
@@ -46,7 +47,7 @@ async function recordReference(options: RecordOptions): Promise<void> {
   print(`${Object.keys(values).length} PCR values written to ${options.out}`);
 }
 
-/** `weightgate reference record|record-guest|sev-snp|id-block|publish|diff`: what a good machine measures. */
+/** `weightgate reference record|record-guest|sev-snp|tpm|id-block|publish|diff`: what a good machine measures. */
 export function registerReference(program: Command): void {
   const reference = program
     .command('reference')
@@ -68,6 +69,7 @@ export function registerReference(program: Command): void {
 
   registerRecordGuest(reference);
   registerSevSnp(reference);
+  registerTpm(reference);
   registerIdBlock(reference);
 
   registerPublish(reference);
