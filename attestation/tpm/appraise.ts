@@ -62,13 +62,13 @@ export interface AppraisalInputs {
   readonly boot: BootFacts | null;
 }
 
-/** Appraises and returns the name of the reference values that the machine matches; empty if none. */
+/** Appraises and returns the reference values that the machine matches, or comes nearest to; undefined if there are none. */
 export function appraise(
   quote: QuoteAttest,
   pcrs: ReadonlyMap<number, Uint8Array>,
   inputs: AppraisalInputs,
   checks: Checklist,
-): string {
+): TpmReferenceValues | undefined {
   noteClock(quote, inputs, checks);
   noteFirmware(quote, inputs, checks);
   const { policy, boot, referenceValues } = inputs;
@@ -81,12 +81,12 @@ export function appraise(
     found: String(candidates.length),
   });
   const nearest = nearestReference(candidates, inputs, pcrs);
-  if (nearest === undefined) return '';
+  if (nearest === undefined) return undefined;
   if (policy.registers === 'reference') notePcrs(nearest, pcrs, checks);
   for (const { code, holds, facts } of bootChecksOf(nearest, inputs)) {
     checks.note(bootReferenceChecks, code, holds, facts);
   }
-  return nearest.name;
+  return nearest;
 }
 
 /** A set without registers, or without a boot, must not pass where the policy judges by them. */

@@ -1,18 +1,19 @@
 /** What is true of a machine after its TPM's evidence was accepted. All of it is JSON: claims are logged. */
 
-import { toHex } from "../core/bytes.ts";
-import type { DeviceClaims } from "../core/device-class.ts";
-import { TrustValue } from "../core/ear/trust-vector.ts";
-import type { TrustVector } from "../core/ear/trust-vector.ts";
-import { bootClaims } from "./boot/claims.ts";
-import type { BootClaims } from "./boot/claims.ts";
-import type { BootFacts } from "./boot/facts.ts";
-import type { TpmEnrolmentRecord } from "./documents.ts";
-import type { QuoteAttest } from "./layout.ts";
+import { toHex } from '../core/bytes.ts';
+import type { DeviceClaims } from '../core/device-class.ts';
+import { TrustValue } from '../core/ear/trust-vector.ts';
+import type { TrustVector } from '../core/ear/trust-vector.ts';
+import { bootClaims } from './boot/claims.ts';
+import type { BootClaims } from './boot/claims.ts';
+import type { BootFacts } from './boot/facts.ts';
+import type { TpmEnrolmentRecord, TpmReferenceValues } from './documents.ts';
+import type { TpmHash } from './hash.ts';
+import type { QuoteAttest } from './layout.ts';
 
 export interface TpmClaims extends DeviceClaims {
   /** Name of the device class. */
-  readonly class: "tpm";
+  readonly class: 'tpm';
   /** The lab that enrolled the TPM. */
   readonly lab: string;
   /** Name of the attestation key, hex. */
@@ -54,31 +55,20 @@ export interface ClaimSources {
   readonly identity: string;
   readonly record: TpmEnrolmentRecord;
   readonly anchor: { readonly name: string; readonly simulated: boolean };
-  readonly bank: string;
+  readonly bank: TpmHash;
   readonly pcrs: ReadonlyMap<number, Uint8Array>;
-  readonly referenceValues: string;
+  /** What the machine matches. */
+  readonly reference: TpmReferenceValues | undefined;
   readonly boot: BootFacts | null;
   readonly ratchet: Uint8Array | null;
 }
 
-export function tpmClaims(
-  quote: QuoteAttest,
-  sources: ClaimSources,
-): TpmClaims {
-  const {
-    identity,
-    record,
-    anchor,
-    bank,
-    pcrs,
-    referenceValues,
-    boot,
-    ratchet,
-  } = sources;
+export function tpmClaims(quote: QuoteAttest, sources: ClaimSources): TpmClaims {
+  const { identity, record, anchor, bank, pcrs, reference, boot, ratchet } = sources;
   const { clock, resetCount, restartCount, safe } = quote.clockInfo;
   const { lastSeen } = record;
   return {
-    class: "tpm",
+    class: 'tpm',
     identity,
     simulated: anchor.simulated,
     lab: record.lab,
@@ -87,28 +77,24 @@ export function tpmClaims(
     manufacturer: record.manufacturer,
     model: record.model,
     anchor: anchor.name,
-    bank,
-    pcrs: Object.fromEntries(
-      [...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)]),
-    ),
-    referenceValues,
-    boot: boot === null ? null : bootClaims(boot),
+    bank: bank.bank,
+    pcrs: Object.fromEntries([...pcrs].map(([pcr, value]) => [String(pcr), toHex(value)])),
+    referenceValues: reference?.name ?? '',
+    boot: boot === null ? null : bootClaims(boot, reference?.boot ?? null, bank),
     clock: clock.toString(),
     clockSafe: safe === 1,
     resetCount,
     restartCount,
-    firmwareVersion: quote.firmwareVersion.toString(16).padStart(16, "0"),
+    firmwareVersion: quote.firmwareVersion.toString(16).padStart(16, '0'),
     restarted:
-      lastSeen !== null &&
-      (lastSeen.resetCount !== resetCount ||
-        lastSeen.restartCount !== restartCount),
+      lastSeen !== null && (lastSeen.resetCount !== resetCount || lastSeen.restartCount !== restartCount),
     ratchet: ratchet && toHex(ratchet),
   };
 }
 
 /** A quote says what was booted, and nothing of who can read the machine's memory. */
 export const tpmTrustVector: TrustVector = {
-  "instance-identity": TrustValue.trustworthyInstance,
+  'instance-identity': TrustValue.trustworthyInstance,
   executables: TrustValue.approvedBoot,
   hardware: TrustValue.genuineHardware,
 };

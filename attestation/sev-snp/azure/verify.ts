@@ -93,7 +93,7 @@ async function judgeMachine(
     akName: key.name,
     bank: policy.tpm.selection.bank.bank,
     pcrs,
-    referenceValues: appraise(quote, pcrs, appraisal, checks),
+    referenceValues: appraise(quote, pcrs, appraisal, checks)?.name ?? '',
   });
 }
 

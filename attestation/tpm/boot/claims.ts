@@ -5,9 +5,13 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { concatBytes, toHex, toUtf8 } from '../../core/bytes.ts';
 import type { SecureBootFacts } from '../event-log/secure-boot.ts';
 import type { UefiSignature } from '../event-log/uefi-variable.ts';
+import type { TpmHash } from '../hash.ts';
 import { certificateOf } from './authority.ts';
 import { isKernelCommandLine } from './command-line.ts';
+import { knownRecords } from './compare.ts';
 import type { BootFacts } from './facts.ts';
+import type { LoaderRecord } from './loader.ts';
+import type { BootReference } from './reference.ts';
 import type { MeasuredSection } from './uki.ts';
 
 /** Entries of a list of keys or hashes: how many, and one digest over all of them. Lists of denied hashes are long. */
@@ -40,7 +44,7 @@ export interface BootClaims {
   readonly loader: {
     /** Records of PCR 8, 9 and 12. */
     readonly records: number;
-    /** Of kernels, as far as the log shows them. */
+    /** Of kernels, those that the reference values allow as texts. */
     readonly commandLines: readonly string[];
   } | null;
   readonly uki: {
@@ -58,7 +62,8 @@ export interface BootClaims {
   } | null;
 }
 
-export function bootClaims(facts: BootFacts): BootClaims {
+/** @param reference the set that the boot matches; null where no rule refers to one */
+export function bootClaims(facts: BootFacts, reference: BootReference | null, bank: TpmHash): BootClaims {
   const { secureBoot, images, loader, uki, mok, files } = facts;
   return {
     secureBoot: secureBoot === null ? null : secureBootClaims(secureBoot),
@@ -68,9 +73,7 @@ export function bootClaims(facts: BootFacts): BootClaims {
         ? null
         : {
             records: loader.length,
-            commandLines: loader.flatMap(({ pcr, text }) =>
-              text !== undefined && (pcr === STUB_PCR || isKernelCommandLine(text)) ? [text] : [],
-            ),
+            commandLines: reference === null ? [] : commandLines(loader, reference, bank),
           },
     uki,
     mok,
@@ -79,8 +82,20 @@ export function bootClaims(facts: BootFacts): BootClaims {
   };
 }
 
-/** Where systemd-boot and systemd-stub put command lines. */
-const STUB_PCR = 12;
+/** Where GRUB puts commands beside command lines; in the other registers all texts are command lines. */
+const COMMANDS_PCR = 8;
+
+function commandLines(
+  loader: readonly LoaderRecord[],
+  reference: BootReference,
+  bank: TpmHash,
+): readonly string[] {
+  return knownRecords(loader, reference, bank).flatMap((known, i) => {
+    if (known.by !== 'text') return [];
+    const isLine = loader[i]?.pcr !== COMMANDS_PCR || isKernelCommandLine(known.text);
+    return isLine ? [known.text] : [];
+  });
+}
 
 function secureBootClaims(facts: SecureBootFacts): NonNullable<BootClaims['secureBoot']> {
   return {

@@ -88,21 +88,40 @@ function compareImages(images: readonly string[], reference: BootReference): Ref
   return check('tpm-boot-image', 'eventLog PCR 4', `${reference.images.size} images`, strange);
 }
 
-function compareLoader(
+/** How a record of a loader is known: by a digest, by a text, or not at all. */
+export type KnownRecord =
+  { readonly by: 'digest' } | { readonly by: 'text'; readonly text: string } | { readonly by: 'nothing' };
+
+/**
+ * What the reference values know of each record, in order. A text is told only where they allow it as a text: one whose record was
+ * altered so that it does not show it is known by its digest all the same, in whichever form it was measured.
+ */
+export function knownRecords(
   records: readonly LoaderRecord[],
   { loader }: BootReference,
   bank: TpmHash,
-): ReferenceCheck {
+): readonly KnownRecord[] {
   const { digests, texts } = loader;
-  // A command line in a record that does not show it is known by its digest, in whichever form it was measured.
-  const ofTexts = new Set(
-    texts
-      .flatMap((text) => ('exact' in text ? measuredForms(text.exact) : []))
-      .map((form) => toHex(bank.digest(form))),
+  const exact = texts.flatMap((text) => ('exact' in text ? [text.exact] : []));
+  const byDigest = new Map(
+    exact.flatMap((text) => measuredForms(text).map((form) => [toHex(bank.digest(form)), text] as const)),
   );
-  const isAllowed = ({ digest, text }: LoaderRecord): boolean =>
-    digests.has(digest) || ofTexts.has(digest) || (text !== undefined && isAllowedText(text, texts));
-  const strange = records.filter((record) => !isAllowed(record));
+  return records.map(({ digest, text }) => {
+    if (digests.has(digest)) return { by: 'digest' };
+    const known =
+      byDigest.get(digest) ?? (text !== undefined && isAllowedText(text, texts) ? text : undefined);
+    return known === undefined ? { by: 'nothing' } : { by: 'text', text: known };
+  });
+}
+
+function compareLoader(
+  records: readonly LoaderRecord[],
+  reference: BootReference,
+  bank: TpmHash,
+): ReferenceCheck {
+  const known = knownRecords(records, reference, bank);
+  const strange = records.filter((_, i) => known[i]?.by === 'nothing');
+  const { digests, texts } = reference.loader;
   return check(
     'tpm-boot-loader',
     'eventLog PCR 8, 9, 12',
