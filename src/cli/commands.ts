@@ -28,6 +28,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Register>> = new Map([
   ['evidence', async () => (await import('./commands/evidence.ts')).registerEvidence],
   ['collateral', async () => (await import('./commands/collateral.ts')).registerCollateral],
   ['conformance', async () => (await import('./commands/conformance.ts')).registerConformance],
+  ['witness', async () => (await import('./commands/witness.ts')).registerWitness],
   ['audit', async () => (await import('./commands/audit.ts')).registerAudit],
   ['demo', async () => (await import('./commands/demo.ts')).registerDemo],
 ]);

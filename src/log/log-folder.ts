@@ -8,7 +8,8 @@ import { RefusalError } from '../../attestation/core/refusal.ts';
 import { readFileBounded, writeFileDurably } from '../platform/files.ts';
 import { openCheckpoint, type LogTrust } from './checkpoint.ts';
 import { PublishedLog } from './published-log.ts';
-import { ReleaseLog, type CheckpointKeeper, type LogIdentity, type LogLimits } from './release-log.ts';
+import type { CheckpointKeeper, CheckpointWitnesses, LogIdentity } from './publication.ts';
+import { ReleaseLog, type LogLimits } from './release-log.ts';
 import { createSqliteStorage, openSqliteStorage, readSqliteStorage } from './sqlite-storage.ts';
 import { storageRefusals } from './storage.ts';
 
@@ -39,27 +40,33 @@ export async function createReleaseLog(
     });
   }
   const storage = createSqliteStorage(join(folder, DATABASE));
-  return await startOrClose(storage, keeper, identity, limits);
+  return await startOrClose(storage, keeper, identity, { limits });
+}
+
+export interface OpenedLogOptions {
+  readonly limits?: LogLimits | undefined;
+  /** Asked for cosignatures of each checkpoint; a log that asks nobody is published as it is. */
+  readonly witnesses?: CheckpointWitnesses | undefined;
 }
 
 /** Opens an existing log for writing. @throws RefusalError `log-missing`, `log-locked`, those of `ReleaseLog.start` */
 export async function openReleaseLog(
   folder: string,
   identity: LogIdentity,
-  limits?: LogLimits,
+  { limits, witnesses }: OpenedLogOptions = {},
 ): Promise<ReleaseLog> {
   const storage = openSqliteStorage(join(folder, DATABASE));
-  return await startOrClose(storage, fileKeeper(folder), identity, limits);
+  return await startOrClose(storage, fileKeeper(folder), identity, { limits, witnesses });
 }
 
 async function startOrClose(
   storage: ReturnType<typeof openSqliteStorage>,
   keeper: CheckpointKeeper,
   identity: LogIdentity,
-  limits: LogLimits | undefined,
+  { limits, witnesses }: OpenedLogOptions,
 ): Promise<ReleaseLog> {
   try {
-    return await ReleaseLog.start(storage, keeper, identity, limits);
+    return await ReleaseLog.start(storage, keeper, identity, limits, witnesses);
   } catch (error) {
     await storage.close();
     throw error;

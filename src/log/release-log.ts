@@ -5,15 +5,21 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { equalBytes, excerpt, toHex } from '../../attestation/core/bytes.ts';
+import { excerpt } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
-import type { TreeHead } from './checkpoint-body.ts';
-import { openCheckpoint, signCheckpoint, type LogTrust } from './checkpoint.ts';
+import type { LogTrust } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
-import type { NoteSigner } from './note.ts';
+import {
+  publish,
+  trustOf,
+  type CheckpointKeeper,
+  type CheckpointWitnesses,
+  type LogIdentity,
+  type Publication,
+} from './publication.ts';
 import { PublishedLog } from './published-log.ts';
-import { rootAt, startTree } from './start-up.ts';
-import { storageRefusals, type LogStorage } from './storage.ts';
+import { startTree } from './start-up.ts';
+import type { LogStorage } from './storage.ts';
 import { checkEntrySize } from './tiles.ts';
 import type { TreeBuilder, TreeNode } from './tree.ts';
 
@@ -26,10 +32,6 @@ export const logRefusals = defineRefusals('unavailable', {
     means: 'The log has stopped after a failure or was closed.',
     hint: 'Look at the first failure in the log of the server, remove its cause, and start the server again.',
   },
-  'log-signer-failed': {
-    means: 'The checkpoint could not be signed.',
-    hint: 'Check the key of the log. The entry is stored; the same request with the same idempotency key will find it.',
-  },
 });
 
 export const identityRefusals = defineRefusals('usage', {
@@ -38,21 +40,6 @@ export const identityRefusals = defineRefusals('usage', {
     hint: 'Name the key of the log as the log; auditors look the one up by the other.',
   },
 });
-
-/** Who this log is. */
-export interface LogIdentity {
-  /** The name of the log; it says whether the server is an evaluation server (W9). */
-  readonly origin: string;
-  /** Each signs every checkpoint; one of them at least has the origin as its name. Set by the operator. */
-  readonly signers: readonly NoteSigner[];
-}
-
-/** Keeps the newest checkpoint outside the database, so that an older database shows. */
-export interface CheckpointKeeper {
-  load(): Promise<string | undefined>;
-  /** Durable when it resolves. */
-  save(note: string): Promise<void>;
-}
 
 export interface LogLimits {
   /** How long the first entry of a batch waits for others. */
@@ -101,9 +88,7 @@ interface Assignment {
 }
 
 export class ReleaseLog {
-  private readonly storage: LogStorage;
-  private readonly keeper: CheckpointKeeper;
-  private readonly identity: LogIdentity;
+  private readonly publication: Publication;
   private readonly limits: LogLimits;
   private readonly tree: TreeBuilder;
   private current: PublishedLog;
@@ -113,16 +98,12 @@ export class ReleaseLog {
   private closing: Promise<void> | undefined;
 
   private constructor(parts: {
-    readonly storage: LogStorage;
-    readonly keeper: CheckpointKeeper;
-    readonly identity: LogIdentity;
+    readonly publication: Publication;
     readonly limits: LogLimits;
     readonly tree: TreeBuilder;
     readonly published: PublishedLog;
   }) {
-    this.storage = parts.storage;
-    this.keeper = parts.keeper;
-    this.identity = parts.identity;
+    this.publication = parts.publication;
     this.limits = parts.limits;
     this.tree = parts.tree;
     this.current = parts.published;
@@ -130,7 +111,7 @@ export class ReleaseLog {
 
   /**
    * Checks storage against every known checkpoint, signs a head that was left unsigned, and starts to take entries.
-   * The log owns storage from here on and closes it.
+   * The log owns storage and witnesses from here on and closes them.
    *
    * @throws RefusalError `log-identity`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, `log-damaged`,
    *   `log-storage-failed`, `log-signer-failed`, and those of `openCheckpoint` when the key is not that of this log
@@ -140,19 +121,21 @@ export class ReleaseLog {
     keeper: CheckpointKeeper,
     identity: LogIdentity,
     limits: LogLimits = DEFAULT_LOG_LIMITS,
+    witnesses?: CheckpointWitnesses,
   ): Promise<ReleaseLog> {
     const trust = trustOf(identity);
     if (!trust.keys.some(({ name }) => name === identity.origin)) refuseIdentity(identity);
     const { tree, checkpoint } = await startTree(storage, await keeper.load(), trust);
     const head = { size: tree.size, root: tree.root() };
+    const publication = { storage, keeper, identity, witnesses };
     let published: PublishedLog;
     if (checkpoint?.size === head.size) {
       await keeper.save(checkpoint.note);
       published = new PublishedLog(storage, checkpoint);
     } else {
-      published = await publish(storage, keeper, identity, head);
+      published = await publish(publication, head);
     }
-    return new ReleaseLog({ storage, keeper, identity, limits, tree, published });
+    return new ReleaseLog({ publication, limits, tree, published });
   }
 
   /** The log as anybody may read it now. */
@@ -162,7 +145,7 @@ export class ReleaseLog {
 
   /** Whose signatures readers of this log trust. */
   get trust(): LogTrust {
-    return trustOf(this.identity);
+    return trustOf(this.publication.identity);
   }
 
   /**
@@ -202,7 +185,8 @@ export class ReleaseLog {
 
   private async finish(): Promise<void> {
     await this.draining;
-    await this.storage.close();
+    this.publication.witnesses?.close();
+    await this.publication.storage.close();
   }
 
   private async drain(): Promise<void> {
@@ -231,7 +215,8 @@ export class ReleaseLog {
     const keys = batch.flatMap(({ idempotencyKey }) =>
       idempotencyKey === undefined ? [] : [idempotencyKey],
     );
-    const known = keys.length === 0 ? new Map<string, bigint>() : await this.storage.indexesOf(keys);
+    const known =
+      keys.length === 0 ? new Map<string, bigint>() : await this.publication.storage.indexesOf(keys);
     const fresh: Waiting[] = [];
     const places = batch.map((waiting) => {
       const key = waiting.idempotencyKey;
@@ -250,12 +235,12 @@ export class ReleaseLog {
     const nodes: TreeNode[] = [];
     for (const { entry } of fresh) nodes.push(...this.tree.append(entry));
     const head = { size: this.tree.size, root: this.tree.root() };
-    await this.storage.append({ sizeBefore, entries: fresh, nodes, head });
+    await this.publication.storage.append({ sizeBefore, entries: fresh, nodes, head });
   }
 
   private async publishHead(): Promise<void> {
     const head = { size: this.tree.size, root: this.tree.root() };
-    this.current = await publish(this.storage, this.keeper, this.identity, head);
+    this.current = await publish(this.publication, head);
   }
 
   private async receipt(index: bigint, fresh: Uint8Array | undefined): Promise<AppendedEntry> {
@@ -280,51 +265,12 @@ export class ReleaseLog {
   }
 }
 
-function trustOf({ origin, signers }: LogIdentity): LogTrust {
-  return { origin, keys: signers.map(({ key }) => key) };
-}
-
 function refuseIdentity({ origin, signers }: LogIdentity): never {
   throw identityRefusals.error('log-identity', {
     field: 'signers',
     expected: `a key named ${excerpt(origin)}`,
     found: signers.map(({ key }) => excerpt(key.name)).join(', '),
   });
-}
-
-/** Signs a head that is durable, and makes the checkpoint durable in storage and outside it. */
-async function publish(
-  storage: LogStorage,
-  keeper: CheckpointKeeper,
-  identity: LogIdentity,
-  head: TreeHead,
-): Promise<PublishedLog> {
-  // A bit that flipped in memory must not be signed: the root is taken again from what storage returns.
-  const stored = await rootAt(storage, head.size);
-  if (!equalBytes(stored, head.root)) {
-    throw storageRefusals.error('log-damaged', {
-      field: 'root',
-      expected: toHex(head.root),
-      found: toHex(stored),
-    });
-  }
-  const note = await signHead(identity, head);
-  const checkpoint = await openCheckpoint(note, trustOf(identity));
-  await storage.saveCheckpoint(head.size, note);
-  await keeper.save(note);
-  return new PublishedLog(storage, checkpoint);
-}
-
-async function signHead(identity: LogIdentity, head: TreeHead): Promise<string> {
-  try {
-    return await signCheckpoint(identity.origin, head, identity.signers);
-  } catch (cause) {
-    throw logRefusals.error(
-      'log-signer-failed',
-      { field: 'signature', expected: `a signature by ${identity.origin}`, found: 'a failure of the signer' },
-      { cause },
-    );
-  }
 }
 
 function isSignerFailure(error: unknown): boolean {

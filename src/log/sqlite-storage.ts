@@ -1,9 +1,7 @@
 /**
  * The log in one SQLite database (`node:sqlite`), for a single server.
  *
- * Durability: write-ahead log with `synchronous=FULL`, so a committed transaction has been synced. One writer: it
- * holds a lock on a file of its own beside the database for as long as it lives, which the system takes back when the
- * process is killed; readers do not need it. Triggers refuse to change or delete what was written: they stop mistakes,
+ * Durability and the one writer are those of sqlite-file.ts. Triggers refuse to change or delete what was written: they stop mistakes,
  * not whoever owns the database (docs/spec/release-log.md, section 5).
  */
 
@@ -13,15 +11,17 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { RefusalError } from '../../attestation/core/refusal.ts';
 import type { TreeHead } from './checkpoint-body.ts';
 import { EMPTY_ROOT } from './merkle.ts';
+import {
+  createSchema,
+  prepareForWriting,
+  schemaIdentity,
+  tryLock,
+  type SchemaIdentity,
+} from './sqlite-file.ts';
 import { storageConflictRefusals, storageRefusals, type LogStorage, type StoredBatch } from './storage.ts';
 import type { NodeId } from './tree.ts';
 
-/** Names the file type and its version in the header of the database. */
-const APPLICATION_ID = 0x5747_4c47;
-const SCHEMA_VERSION = 1;
-
-/** Result code of SQLite: another connection holds the lock. */
-const SQLITE_BUSY = 5;
+const IDENTITY: SchemaIdentity = { application: 0x5747_4c47, version: 1 };
 
 const SCHEMA = `
   CREATE TABLE entries (
@@ -60,12 +60,10 @@ export function createSqliteStorage(path: string): LogStorage {
   try {
     const database = new DatabaseSync(path);
     prepareForWriting(database);
-    if (pragma(database, 'user_version') !== 0n) refuseExisting(path);
-    database.exec('BEGIN IMMEDIATE');
-    database.exec(SCHEMA);
-    database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}`);
-    database.prepare('INSERT INTO head (only, size, root) VALUES (1, 0, ?)').run(EMPTY_ROOT);
-    database.exec('COMMIT');
+    if (schemaIdentity(database).version !== 0) refuseExisting(path);
+    createSchema(database, SCHEMA, IDENTITY, () => {
+      database.prepare('INSERT INTO head (only, size, root) VALUES (1, 0, ?)').run(EMPTY_ROOT);
+    });
     return new SqliteStorage(database, lock);
   } catch (cause) {
     lock.close();
@@ -117,50 +115,29 @@ function refuseMissing(path: string): void {
   });
 }
 
-/** Holds an exclusive transaction on a database beside the log's, which nobody writes to. */
 function lockForWriting(path: string): DatabaseSync {
-  const lockPath = `${path}.lock`;
+  const lock = lockOf(`${path}.lock`);
+  if (lock !== undefined) return lock;
+  const found = 'one that holds the lock';
+  throw storageRefusals.error('log-locked', { field: path, expected: 'no other writer', found });
+}
+
+function lockOf(path: string): DatabaseSync | undefined {
   try {
-    const lock = new DatabaseSync(lockPath, { timeout: 0 });
-    try {
-      lock.exec('BEGIN EXCLUSIVE');
-      return lock;
-    } catch (cause) {
-      lock.close();
-      throw cause;
-    }
+    return tryLock(path);
   } catch (cause) {
-    if (!isBusy(cause)) throw asRefusal(cause, lockPath);
-    throw storageRefusals.error(
-      'log-locked',
-      { field: path, expected: 'no other writer', found: 'one that holds the lock' },
-      { cause },
-    );
+    throw asRefusal(cause, path);
   }
 }
 
-function isBusy(cause: unknown): boolean {
-  return cause instanceof Error && 'errcode' in cause && cause.errcode === SQLITE_BUSY;
-}
-
-function prepareForWriting(database: DatabaseSync): void {
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
-}
-
-function pragma(database: DatabaseSync, name: string): unknown {
-  const statement = database.prepare(`PRAGMA ${name}`);
-  statement.setReadBigInts(true);
-  return statement.get()?.[name];
-}
-
 function checkVersion(database: DatabaseSync, path: string): void {
-  const [application, version] = [pragma(database, 'application_id'), pragma(database, 'user_version')];
-  if (application === BigInt(APPLICATION_ID) && version === BigInt(SCHEMA_VERSION)) return;
+  const { application, version } = schemaIdentity(database);
+  if (application === IDENTITY.application && version === IDENTITY.version) return;
   database.close();
   throw storageRefusals.error('log-storage-version', {
     field: path,
-    expected: `a log of version ${SCHEMA_VERSION}`,
-    found: `application ${String(application)}, version ${String(version)}`,
+    expected: `a log of version ${IDENTITY.version}`,
+    found: `application ${application}, version ${version}`,
   });
 }
 

@@ -1,14 +1,14 @@
 /** Where things lie in the home of a server, and what is derived from its keys alike whenever it is opened. */
 
 import type { Keyring } from '../keys/keyring.ts';
-import type { LogIdentity } from '../log/release-log.ts';
+import type { LogIdentity } from '../log/publication.ts';
 import { formatVerifierKey, makeVerifierKey } from '../log/verifier-key.ts';
 
 /** Relative to the home. */
 export const HOME_PLACES = {
   configuration: 'weightgate.yaml',
   keyring: 'keyring.json',
-  wrappingKeys: 'wrapping-keys.json',
+  custodyLock: 'custody.lock',
   modelKeys: 'model-keys.sqlite',
   storage: 'weightgate.sqlite',
   log: 'log',

@@ -61,6 +61,10 @@ export const enrolmentRefusals = defineRefusals('unacceptable', {
     means: 'No enrolment of this name waits for an answer: it was answered, expired, or never begun.',
     hint: 'Begin the enrolment again.',
   },
+  'enrolment-certifier': {
+    means: 'The key that is to certify another is not enrolled by this lab.',
+    hint: 'Enrol it by its credential first; then it can certify further keys of the same TPM.',
+  },
   'enrolment-machine': {
     means: "The TPM's endorsement key does not stand in the lab's accreditation.",
     hint: 'Have the owner accredit this machine; the digest found is what its entry must say.',
@@ -75,6 +79,14 @@ export const renewalRefusals = defineRefusals('unacceptable', {
   'renewal-mismatch': {
     means: 'The lease to renew was granted to another lab, model or machine.',
     hint: 'Only the machine that holds a lease can renew it.',
+  },
+  'renewal-restarted': {
+    means: 'The machine was restarted or resumed since the lease to renew was granted.',
+    hint: 'A lease ends with the start of the machine that it was given to: ask for a new lease.',
+  },
+  'machine-lease-live': {
+    means: 'The machine was restarted, and a lease from before has not ended: a copy of it would look the same.',
+    hint: 'Wait until the last lease of this machine has ended; its length stands in the release policy.',
   },
 });
 
@@ -101,6 +113,14 @@ export const capacityRefusals = defineRefusals('unavailable', {
   'server-overtaken': {
     means: 'The reference values or the release policy changed while the evidence was verified.',
     hint: 'Ask for a new challenge and try again.',
+  },
+  'machine-overtaken': {
+    means: 'Another request of the same machine was accepted after this one was begun.',
+    hint: 'Ask for a new challenge and try again.',
+  },
+  'server-clock': {
+    means: 'The clock of the server jumped, or stands before the last entry of the log.',
+    hint: 'The operator has to set the clock right and start the server again. Nothing is decided meanwhile.',
   },
   'server-stopped': {
     means: 'The log could not be written, so the server decides nothing any more.',
@@ -136,6 +156,10 @@ export const homeRefusals = defineRefusals('environment', {
   'home-port': {
     means: 'The server cannot listen at its address.',
     hint: 'Another program may use the port. Choose another one in weightgate.yaml.',
+  },
+  'home-witness-logs': {
+    means: 'The logs in the configuration of a witness cannot be those of one witness.',
+    hint: 'Name each origin once, with the verifier keys by which that log signs its checkpoints.',
   },
   'home-tls': {
     means: 'The TLS certificate or key of the server cannot be used.',

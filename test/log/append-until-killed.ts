@@ -14,7 +14,7 @@ const signer = testSigner('log.example/evaluation');
 const log = await openReleaseLog(
   folder,
   { origin: signer.key.name, signers: [signer] },
-  { batchMilliseconds: 1, batchEntries: 8, waitingEntries: 1000 },
+  { limits: { batchMilliseconds: 1, batchEntries: 8, waitingEntries: 1000 } },
 );
 writeSync(1, `${JSON.stringify({ checkpoint: log.published.checkpoint.note })}\n`);
 

@@ -10,7 +10,8 @@ import { toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import { openCheckpoint } from '../../src/log/checkpoint.ts';
 import { createReleaseLog, openReleaseLog, readReleaseLog } from '../../src/log/log-folder.ts';
 import { leafHash, verifyConsistency } from '../../src/log/merkle.ts';
-import { ReleaseLog, type CheckpointKeeper, type LogIdentity } from '../../src/log/release-log.ts';
+import type { CheckpointKeeper, LogIdentity } from '../../src/log/publication.ts';
+import { ReleaseLog } from '../../src/log/release-log.ts';
 import { createSqliteStorage } from '../../src/log/sqlite-storage.ts';
 import { verifyTlogProof } from '../../src/log/tlog-proof.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
@@ -188,7 +189,7 @@ describe('start-up', () => {
     const { log, folder } = await logOf(3);
     await log.close();
     copyFileSync(join(folder, 'log.sqlite'), join(folder, 'backup'));
-    const again = await openReleaseLog(folder, identity, limits);
+    const again = await openReleaseLog(folder, identity, { limits });
     await again.append(entryOf(3));
     await again.close();
     copyFileSync(join(folder, 'backup'), join(folder, 'log.sqlite'));
@@ -282,7 +283,7 @@ describe('start-up', () => {
     const { log, folder } = await logOf(2);
     await log.close();
     const note = readFileSync(join(folder, 'checkpoint'));
-    const again = await openReleaseLog(folder, identity, limits);
+    const again = await openReleaseLog(folder, identity, { limits });
     await again.append(entryOf(2));
     await again.close();
     // As if the process had ended between the head and its signature.

@@ -340,7 +340,15 @@ async function sendChanged(
   const labSigner = await openSigningKey(stage.path(`${LAB}.key`), PASSPHRASE);
   const refusal = await withServer(profilePath, (client, profile) =>
     send({
-      options: { client, profile, lab: LAB, labSigner, purpose: PURPOSE, clock: systemClock },
+      options: {
+        client,
+        profile,
+        lab: LAB,
+        labSigner,
+        purpose: PURPOSE,
+        clock: systemClock,
+        witnesses: 'not-required',
+      },
       subject: {
         manifestDigest: bundle.manifest.digest,
         inferencePolicyDigest: toHex(policy.digest),

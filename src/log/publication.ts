@@ -1,0 +1,99 @@
+/** How a head of a log becomes a checkpoint that anybody may read (TL-16, WT-16): signed, kept, witnessed, published. */
+
+import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
+import { defineRefusals } from '../../attestation/core/refusal.ts';
+import type { TreeHead } from './checkpoint-body.ts';
+import { openCheckpoint, signCheckpoint, type LogTrust, type VerifiedCheckpoint } from './checkpoint.ts';
+import type { NoteSigner } from './note.ts';
+import { PublishedLog } from './published-log.ts';
+import { rootAt } from './start-up.ts';
+import { storageRefusals, type LogStorage } from './storage.ts';
+
+export const signerRefusals = defineRefusals('unavailable', {
+  'log-signer-failed': {
+    means: 'The checkpoint could not be signed.',
+    hint: 'Check the key of the log. The entry is stored; the same request with the same idempotency key will find it.',
+  },
+});
+
+/** Who this log is. */
+export interface LogIdentity {
+  /** The name of the log; it says whether the server is an evaluation server (W9). */
+  readonly origin: string;
+  /** Each signs every checkpoint; one of them at least has the origin as its name. Set by the operator. */
+  readonly signers: readonly NoteSigner[];
+}
+
+/** Keeps the newest checkpoint outside the database, so that an older database shows. */
+export interface CheckpointKeeper {
+  load(): Promise<string | undefined>;
+  /** Durable when it resolves. */
+  save(note: string): Promise<void>;
+}
+
+/** Who is asked to cosign each checkpoint before it is published (WT-16). */
+export interface CheckpointWitnesses {
+  /**
+   * @param prove that the checkpoint extends the tree of a size
+   * @returns the note with the cosignatures that were to be had, few or none; never rejects for a witness
+   */
+  cosign(
+    checkpoint: VerifiedCheckpoint,
+    prove: (from: bigint) => Promise<readonly Uint8Array[]>,
+  ): Promise<string>;
+  close(): void;
+}
+
+/** What every checkpoint of a log passes through. */
+export interface Publication {
+  readonly storage: LogStorage;
+  readonly keeper: CheckpointKeeper;
+  readonly identity: LogIdentity;
+  readonly witnesses: CheckpointWitnesses | undefined;
+}
+
+/** Whose signatures readers of this log trust. */
+export function trustOf({ origin, signers }: LogIdentity): LogTrust {
+  return { origin, keys: signers.map(({ key }) => key) };
+}
+
+/** Signs a head that is durable, makes the checkpoint durable in storage and outside it, and has it witnessed. */
+export async function publish(publication: Publication, head: TreeHead): Promise<PublishedLog> {
+  const { storage, identity, witnesses } = publication;
+  // A bit that flipped in memory must not be signed: the root is taken again from what storage returns.
+  const stored = await rootAt(storage, head.size);
+  if (!equalBytes(stored, head.root)) {
+    throw storageRefusals.error('log-damaged', {
+      field: 'root',
+      expected: toHex(head.root),
+      found: toHex(stored),
+    });
+  }
+  const published = await keep(publication, await signHead(identity, head));
+  if (witnesses === undefined) return published;
+  const { checkpoint } = published;
+  const note = await witnesses.cosign(checkpoint, (from) =>
+    published.consistencyProof(from, checkpoint.size),
+  );
+  return note === checkpoint.note ? published : await keep(publication, note);
+}
+
+/** Makes a checkpoint durable, the log's own signature verified once more. */
+async function keep({ storage, keeper, identity }: Publication, note: string): Promise<PublishedLog> {
+  const checkpoint = await openCheckpoint(note, trustOf(identity));
+  await storage.saveCheckpoint(checkpoint.size, note);
+  await keeper.save(note);
+  return new PublishedLog(storage, checkpoint);
+}
+
+async function signHead(identity: LogIdentity, head: TreeHead): Promise<string> {
+  try {
+    return await signCheckpoint(identity.origin, head, identity.signers);
+  } catch (cause) {
+    throw signerRefusals.error(
+      'log-signer-failed',
+      { field: 'signature', expected: `a signature by ${identity.origin}`, found: 'a failure of the signer' },
+      { cause },
+    );
+  }
+}
