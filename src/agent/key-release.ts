@@ -45,7 +45,7 @@ const credentialSchema = z.strictObject({
   expiresAt: z.int(),
 });
 
-const enrolledSchema = z.strictObject({
+export const enrolledSchema = z.strictObject({
   version: z.literal(1),
   attestationKeyName: z.string(),
   entry: z.string(),
@@ -104,7 +104,7 @@ export function logTrustOf(profile: ServerProfile): LogTrust {
   return { origin: profile.origin, keys: [parseVerifierKey(profile.logKey, 'profile.logKey')] };
 }
 
-function proofTrustOf({ profile, witnesses }: KeyReleaseOptions): ProofTrust {
+function proofTrustOf({ profile, witnesses }: Pick<KeyReleaseOptions, 'profile' | 'witnesses'>): ProofTrust {
   return { ...logTrustOf(profile), witnesses };
 }
 
@@ -139,8 +139,8 @@ export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Prom
 }
 
 /** RP-12: this very key stands in the log, under this lab. */
-async function proveEnrolment(
-  options: KeyReleaseOptions,
+export async function proveEnrolment(
+  options: Pick<KeyReleaseOptions, 'profile' | 'lab' | 'witnesses'>,
   enrolled: z.infer<typeof enrolledSchema>,
   attestationKeyName: string,
 ): Promise<void> {

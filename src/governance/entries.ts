@@ -64,6 +64,8 @@ const enrolmentSchema = z.strictObject({
   endorsementKeyDigest: digestField,
   endorsementCertificateDigest: digestField,
   simulated: z.boolean(),
+  /** Name of the enrolled key that certified this one; without it the TPM opened a credential. */
+  certifiedBy: objectNameField.optional(),
 });
 
 const leaseSchema = z.strictObject({

@@ -3,38 +3,34 @@
  * TPM whose endorsement key an accepted vendor certified and the owner accredited for the lab.
  */
 
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
-import { fromBase64, toBase64, toHex } from "../../attestation/core/bytes.ts";
-import { encodeCanonicalJson } from "../../attestation/core/canonical-json.ts";
-import { RefusalError } from "../../attestation/core/refusal.ts";
-import type { Trusted } from "../../attestation/core/trusted.ts";
-import type { Verdict } from "../../attestation/core/verdict.ts";
+import { fromBase64, toBase64, toHex } from '../../attestation/core/bytes.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
+import { RefusalError } from '../../attestation/core/refusal.ts';
+import type { Trusted } from '../../attestation/core/trusted.ts';
+import type { Verdict } from '../../attestation/core/verdict.ts';
 import {
   credentialRandomnessBytes,
   makeCredential,
   type Credential,
-} from "../../attestation/tpm/credential.ts";
+} from '../../attestation/tpm/credential.ts';
 import {
   verifyEndorsementCertificate,
   type EndorsementClaims,
   type EndorsementInputs,
-} from "../../attestation/tpm/endorsement-certificate.ts";
+} from '../../attestation/tpm/endorsement-certificate.ts';
 import {
   certifiedEndorsementKey,
   enrolmentRecord,
   verifyAttestationKey,
   type AttestationKeyClaims,
-} from "../../attestation/tpm/enrolment.ts";
-import type { EnrolmentEntry } from "../governance/entries.ts";
-import {
-  accreditationAt,
-  namesTpm,
-  type GovernanceState,
-} from "../governance/state.ts";
-import { randomHandle } from "./challenge.ts";
-import type { VerifierSetup } from "./evidence.ts";
-import type { GovernanceLog } from "./governance-log.ts";
+} from '../../attestation/tpm/enrolment.ts';
+import type { EnrolmentEntry } from '../governance/entries.ts';
+import { accreditationAt, namesTpm, type GovernanceState } from '../governance/state.ts';
+import { randomHandle } from './challenge.ts';
+import type { VerifierSetup } from './evidence.ts';
+import type { GovernanceLog } from './governance-log.ts';
 import {
   ENROLMENT_REQUEST_TYPE,
   enrolmentRequestSchema,
@@ -42,19 +38,11 @@ import {
   type ActivationAnswer,
   type EnrolmentAnswer,
   type EnrolmentRequest,
-} from "./messages.ts";
-import {
-  capacityRefusals,
-  enrolmentRefusals,
-  requestRefusals,
-} from "./refusals.ts";
-import { readSignedRequest, verifyLabSignature } from "./signed-request.ts";
-import { carryKnownPast, identityOfTpm } from "./machine-record.ts";
-import type {
-  MachineRecord,
-  PendingEnrolment,
-  ServerStorage,
-} from "./storage.ts";
+} from './messages.ts';
+import { capacityRefusals, enrolmentRefusals, requestRefusals } from './refusals.ts';
+import { readSignedRequest, verifyLabSignature } from './signed-request.ts';
+import { carryKnownPast, identityOfTpm } from './machine-record.ts';
+import type { MachineRecord, PendingEnrolment, ServerStorage } from './storage.ts';
 
 /** RP-11. */
 const ENROLMENT_SECONDS = 120;
@@ -76,10 +64,7 @@ export interface EnrolmentContext {
  * @throws RefusalError `request-signature`, `enrolment-machine`, `server-busy`, `tpm-ek-*`, `tpm-ak-*`, and those of
  *   malformed bodies, certificates and public areas
  */
-export async function beginEnrolment(
-  context: EnrolmentContext,
-  body: Uint8Array,
-): Promise<EnrolmentAnswer> {
+export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array): Promise<EnrolmentAnswer> {
   const { governance, storage, verifier, maxOpenEnrolments } = context;
   const request = readSignedRequest(
     body,
@@ -91,11 +76,9 @@ export async function beginEnrolment(
   const { lab } = request.message;
   const now = governance.now();
   const endorsement = await verifyEndorsement(request.message, {
-    anchors: verifier.anchors.get("tpm") ?? [],
+    anchors: verifier.anchors.get('tpm') ?? [],
     time: now,
-    validity:
-      governance.state.releasePolicy?.policy.tpm?.endorsementValidity ??
-      "enforce",
+    validity: governance.state.releasePolicy?.policy.tpm?.endorsementValidity ?? 'enforce',
   });
   refuseForeignMachine(governance.state, lab, endorsement.publicKeyDigest, now);
   const attestationKey = await verifyRequestedKey(request.message);
@@ -109,19 +92,13 @@ export async function beginEnrolment(
     endorsementKeyDigest: endorsement.publicKeyDigest,
     endorsementCertificateDigest: endorsement.certificateDigest,
     simulated: endorsement.simulated,
-    record: encodeCanonicalJson(
-      enrolmentRecord(lab, attestationKey, endorsement),
-    ),
+    record: encodeCanonicalJson(enrolmentRecord(lab, attestationKey, endorsement)),
     expiresAt: now + ENROLMENT_SECONDS,
   };
   secret.fill(0);
   if (!storage.openEnrolment(pending, maxOpenEnrolments, now)) {
     const expected = `at most ${maxOpenEnrolments} open enrolments`;
-    throw capacityRefusals.error("server-busy", {
-      field: "enrolments",
-      expected,
-      found: "as many",
-    });
+    throw capacityRefusals.error('server-busy', { field: 'enrolments', expected, found: 'as many' });
   }
   return {
     version: 1,
@@ -146,46 +123,25 @@ export async function activateEnrolment(
 ): Promise<ActivationAnswer> {
   const pending = storage.takeEnrolment(enrolment);
   if (pending === undefined || governance.now() >= pending.expiresAt) {
-    const facts = {
-      field: "enrolment",
-      expected: "one that waits for an answer",
-      found: "none",
-    };
-    throw enrolmentRefusals.error("enrolment-unknown", facts);
+    const facts = { field: 'enrolment', expected: 'one that waits for an answer', found: 'none' };
+    throw enrolmentRefusals.error('enrolment-unknown', facts);
   }
   // Digests of equal length: nothing about the credential shows in the time that comparing takes.
   if (!timingSafeEqual(sha256(answer), pending.credentialDigest)) {
-    const facts = {
-      field: "credential",
-      expected: "the credential",
-      found: "another value",
-    };
-    throw requestRefusals.error("enrolment-answer", facts);
+    const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
+    throw requestRefusals.error('enrolment-answer', facts);
   }
-  const { entry, proof } = await governance.record((_state, at) =>
-    enrolmentEntry(pending, at),
-  );
+  const { entry, proof } = await governance.record((_state, at) => enrolmentEntry(pending, at));
   // Only after the rules let it stand: a refused enrolment must not touch what is known of the machine.
   storage.keepMachine(keepingLastSeen(storage, pending));
-  return {
-    version: 1,
-    attestationKeyName: pending.attestationKeyName,
-    entry: toBase64(entry),
-    proof,
-  };
+  return { version: 1, attestationKeyName: pending.attestationKeyName, entry: toBase64(entry), proof };
 }
 
 function enrolmentEntry(pending: PendingEnrolment, at: number): EnrolmentEntry {
-  const {
-    lab,
-    attestationKeyName,
-    endorsementKeyDigest,
-    endorsementCertificateDigest,
-    simulated,
-  } = pending;
+  const { lab, attestationKeyName, endorsementKeyDigest, endorsementCertificateDigest, simulated } = pending;
   return {
     version: 1,
-    type: "enrolment",
+    type: 'enrolment',
     at,
     lab,
     attestationKeyName,
@@ -212,24 +168,17 @@ function keepingLastSeen(
 /** RP-9. */
 async function verifyEndorsement(
   message: EnrolmentRequest,
-  inputs: Omit<EndorsementInputs, "intermediates">,
+  inputs: Omit<EndorsementInputs, 'intermediates'>,
 ): Promise<Trusted<EndorsementClaims>> {
-  const certificate = fromBase64(
-    message.endorsementCertificate,
-    "request.endorsementCertificate",
-  );
+  const certificate = fromBase64(message.endorsementCertificate, 'request.endorsementCertificate');
   const intermediates = message.endorsementChain.map((link, i) =>
     fromBase64(link, `request.endorsementChain[${i}]`),
   );
-  return accepted(
-    await verifyEndorsementCertificate(certificate, {
-      ...inputs,
-      intermediates,
-    }),
-  );
+  return accepted(await verifyEndorsementCertificate(certificate, { ...inputs, intermediates }));
 }
 
-function refuseForeignMachine(
+/** @throws RefusalError `enrolment-machine` */
+export function refuseForeignMachine(
   state: GovernanceState,
   lab: string,
   endorsementKeyDigest: string,
@@ -237,22 +186,16 @@ function refuseForeignMachine(
 ): void {
   const accreditation = accreditationAt(state, lab, now);
   if (namesTpm(accreditation, endorsementKeyDigest)) return;
-  throw enrolmentRefusals.error("enrolment-machine", {
-    field: "request.endorsementCertificate",
+  throw enrolmentRefusals.error('enrolment-machine', {
+    field: 'request.endorsementCertificate',
     expected: `one of the ${accreditation?.machines.length ?? 0} machines in the accreditation of ${lab}`,
     found: `endorsement key ${endorsementKeyDigest}`,
   });
 }
 
 /** RP-10: the rules for attestation keys first; the Name is computed from the public area. */
-async function verifyRequestedKey(
-  message: EnrolmentRequest,
-): Promise<Trusted<AttestationKeyClaims>> {
-  return accepted(
-    await verifyAttestationKey(
-      fromBase64(message.attestationKey, "request.attestationKey"),
-    ),
-  );
+async function verifyRequestedKey(message: EnrolmentRequest): Promise<Trusted<AttestationKeyClaims>> {
+  return accepted(await verifyAttestationKey(fromBase64(message.attestationKey, 'request.attestationKey')));
 }
 
 async function credentialFor(
@@ -262,21 +205,15 @@ async function credentialFor(
 ): Promise<Credential> {
   const endorsementKey = certifiedEndorsementKey(endorsement);
   const randomness = randomBytes(credentialRandomnessBytes(endorsementKey));
-  return await makeCredential(
-    endorsementKey,
-    attestationKey.name,
-    secret,
-    randomness,
-  );
+  return await makeCredential(endorsementKey, attestationKey.name, secret, randomness);
 }
 
-function accepted<Claims extends object>(
-  verdict: Verdict<Claims>,
-): Trusted<Claims> {
-  if (verdict.outcome === "accepted") return verdict.claims;
+/** @throws RefusalError the first one of a verdict that refuses */
+export function accepted<Claims extends object>(verdict: Verdict<Claims>): Trusted<Claims> {
+  if (verdict.outcome === 'accepted') return verdict.claims;
   throw new RefusalError(verdict.family, verdict.refusals[0]);
 }
 
 function sha256(bytes: Uint8Array): Buffer {
-  return createHash("sha256").update(bytes).digest();
+  return createHash('sha256').update(bytes).digest();
 }

@@ -4,22 +4,22 @@
  * them.
  */
 
-import { z } from "zod";
+import { z } from 'zod';
 
-import type { JsonValue } from "../../attestation/core/canonical-json.ts";
-import { sha256HexSchema } from "../platform/dsse-form.ts";
+import type { JsonValue } from '../../attestation/core/canonical-json.ts';
+import { sha256HexSchema } from '../platform/dsse-form.ts';
 
-/** Payload types of the two signed requests. */
-export const ENROLMENT_REQUEST_TYPE =
-  "application/vnd.weightgate.enrolment-request.v1+json";
-export const RELEASE_REQUEST_TYPE =
-  "application/vnd.weightgate.release-request.v1+json";
+/** Payload types of the signed requests. */
+export const ENROLMENT_REQUEST_TYPE = 'application/vnd.weightgate.enrolment-request.v1+json';
+export const CERTIFICATION_REQUEST_TYPE = 'application/vnd.weightgate.certification-request.v1+json';
+export const RELEASE_REQUEST_TYPE = 'application/vnd.weightgate.release-request.v1+json';
 
 /** Largest body of each kind of request, in bytes. */
 export const MESSAGE_LIMITS = {
   challenge: 4 * 1024,
   enrolment: 64 * 1024,
   activation: 4 * 1024,
+  certification: 16 * 1024,
   /** RP-16. */
   release: 6 * 1024 * 1024,
   statement: 64 * 1024,
@@ -42,7 +42,7 @@ const json = z.custom<JsonValue>((value) => value !== undefined);
 export const serverAnswerSchema = z.strictObject({
   version,
   origin: z.string(),
-  mode: z.enum(["evaluation", "production"]),
+  mode: z.enum(['evaluation', 'production']),
   /** Verifier key of the log, as in a signed note. */
   logKey: z.string(),
   releaseBuild: z.string(),
@@ -70,10 +70,7 @@ export const enrolmentAnswerSchema = z.strictObject({
 });
 
 /** `POST /v1/enrolments/{enrolment}/activation` (RP-11). */
-export const activationRequestSchema = z.strictObject({
-  version,
-  credential: base64,
-});
+export const activationRequestSchema = z.strictObject({ version, credential: base64 });
 
 /** RP-12. */
 export const activationAnswerSchema = z.strictObject({
@@ -84,6 +81,33 @@ export const activationAnswerSchema = z.strictObject({
   proof: z.string(),
 });
 
+/** DSSE payload of `POST /v1/certifications` (tpm-identity.md, EK-12). */
+export const certificationRequestSchema = z.strictObject({
+  version,
+  lab: labIdentifier,
+  /** TPMT_PUBLIC of a key that is enrolled. */
+  certifyingKey: base64,
+  /** TPMT_PUBLIC of the key to enrol. */
+  attestationKey: base64,
+});
+
+/** EK-13. */
+export const certificationAnswerSchema = z.strictObject({
+  version,
+  certification: handle,
+  nonce: base64,
+  expiresAt: posixSeconds,
+});
+
+/** `POST /v1/certifications/{certification}/statement` (EK-14). */
+export const certificationStatementSchema = z.strictObject({
+  version,
+  /** TPMS_ATTEST. */
+  attest: base64,
+  /** TPMT_SIGNATURE. */
+  signature: base64,
+});
+
 /** `POST /v1/challenges` (RP-13). */
 export const challengeRequestSchema = z.strictObject({
   version,
@@ -91,10 +115,10 @@ export const challengeRequestSchema = z.strictObject({
   manifestDigest: sha256HexSchema,
 });
 
-const requestedDeviceSchema = z.discriminatedUnion("class", [
+const requestedDeviceSchema = z.discriminatedUnion('class', [
   z.strictObject({
-    class: z.literal("tpm"),
-    bank: z.enum(["sha256", "sha384", "sha512"]),
+    class: z.literal('tpm'),
+    bank: z.enum(['sha256', 'sha384', 'sha512']),
     pcrs: z.array(z.int().min(0).max(23)).min(1).max(24),
     /** Whether the evidence has to carry the log of that name. */
     eventLog: z.boolean(),
@@ -104,9 +128,9 @@ const requestedDeviceSchema = z.discriminatedUnion("class", [
     /** Whether it has to carry the ratchet. */
     ratchet: z.boolean(),
   }),
-  z.strictObject({ class: z.literal("sev-snp") }),
-  z.strictObject({ class: z.literal("nvidia-gpu") }),
-  z.strictObject({ class: z.literal("nvswitch") }),
+  z.strictObject({ class: z.literal('sev-snp') }),
+  z.strictObject({ class: z.literal('nvidia-gpu') }),
+  z.strictObject({ class: z.literal('nvswitch') }),
 ]);
 
 /** RP-13. */
@@ -159,16 +183,11 @@ export const envelopeBodySchema = z.strictObject({
   payload: base64,
   payloadType: z.string(),
   /** One key signs; each further signature would cost the server a verification for every key that it knows. */
-  signatures: z
-    .array(z.strictObject({ keyid: z.string().optional(), sig: base64 }))
-    .length(1),
+  signatures: z.array(z.strictObject({ keyid: z.string().optional(), sig: base64 })).length(1),
 });
 
 /** `POST /v1/statements` */
-export const statementRequestSchema = z.strictObject({
-  version,
-  envelope: envelopeBodySchema,
-});
+export const statementRequestSchema = z.strictObject({ version, envelope: envelopeBodySchema });
 
 export const statementAnswerSchema = z.strictObject({
   version,
@@ -185,29 +204,24 @@ export const modelAnswerSchema = z.strictObject({
   manifestDigest: sha256HexSchema,
   model: z.string(),
   modelVersion: z.string(),
-  variant: z.enum(["base", "aligned"]),
+  variant: z.enum(['base', 'aligned']),
   inferencePolicyDigest: sha256HexSchema,
-  phase: z.enum(["sealed", "research", "enterprise", "public"]),
+  phase: z.enum(['sealed', 'research', 'enterprise', 'public']),
   phaseSince: posixSeconds,
   holds: z.array(
-    z.strictObject({
-      hold: sha256HexSchema,
-      kind: z.enum(["model", "lab", "all"]),
-      reason: z.string(),
-    }),
+    z.strictObject({ hold: sha256HexSchema, kind: z.enum(['model', 'lab', 'all']), reason: z.string() }),
   ),
 });
 
 /** `GET /healthz` */
-export const healthAnswerSchema = z.strictObject({
-  version,
-  status: z.literal("ok"),
-});
+export const healthAnswerSchema = z.strictObject({ version, status: z.literal('ok') });
 
 export type ServerAnswer = z.infer<typeof serverAnswerSchema>;
 export type EnrolmentRequest = z.infer<typeof enrolmentRequestSchema>;
 export type EnrolmentAnswer = z.infer<typeof enrolmentAnswerSchema>;
 export type ActivationAnswer = z.infer<typeof activationAnswerSchema>;
+export type CertificationAnswer = z.infer<typeof certificationAnswerSchema>;
+export type CertificationStatement = z.infer<typeof certificationStatementSchema>;
 export type ChallengeRequest = z.infer<typeof challengeRequestSchema>;
 export type ChallengeAnswer = z.infer<typeof challengeAnswerSchema>;
 export type RequestedDevice = z.infer<typeof requestedDeviceSchema>;

@@ -30,6 +30,8 @@ export interface Challenge {
   readonly manifestDigest: string;
   /** POSIX seconds; not valid any more from then on. */
   readonly expiresAt: number;
+  /** Its place in the one order of all challenges and all changes of machines (LC-31); given by the storage. */
+  readonly opened: number;
 }
 
 /** What became of a challenge that a request names. */
@@ -53,14 +55,36 @@ export interface PendingEnrolment {
   readonly expiresAt: number;
 }
 
+/** A certification that waits for its statement. */
+export interface PendingCertification {
+  readonly certification: string;
+  /** 32 bytes. */
+  readonly nonce: Uint8Array;
+  readonly lab: string;
+  /** TPMT_PUBLIC of the enrolled key. */
+  readonly certifyingKey: Uint8Array;
+  /** TPMT_PUBLIC of the key to enrol. */
+  readonly attestationKey: Uint8Array;
+  /** POSIX seconds. */
+  readonly expiresAt: number;
+}
+
 /** What the verifier knows of an enrolled machine. */
 export interface MachineRecord {
   /** Lower-case hex SHA-256 of the attestation key's Name: how evidence names the machine (RP-17). */
   readonly identity: string;
   /** Lower-case hex, as in the log. */
   readonly attestationKeyName: string;
+  /** Lower-case hex: the TPM, of which there may be several attestation keys. */
+  readonly endorsementKeyDigest: string;
   /** Canonical JSON of the verifier's own form. */
   readonly record: Uint8Array;
+}
+
+/** A record as it stands. */
+export interface KnownMachine extends MachineRecord {
+  /** The place of its last change in the order of {@link Challenge.opened}. */
+  readonly moved: number;
 }
 
 /** To whom a lease was granted: only the same may renew it (RP-30). */
@@ -70,6 +94,8 @@ export interface LeaseRecord {
   readonly manifestDigest: string;
   /** Names of the devices that the evidence proved, in one text. */
   readonly machine: string;
+  /** The counters of the TPM among them, in one text: a lease ends with the start of the machine (LC-16). */
+  readonly start: string;
   /** POSIX seconds. */
   readonly endsAt: number;
 }
@@ -86,7 +112,7 @@ export interface KeptDecision {
   readonly now: number;
 }
 
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 4;
 /** What version 1 lacks. */
 const COLLATERAL_SCHEMA = `
   CREATE TABLE collateral (digest TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
@@ -94,6 +120,25 @@ const COLLATERAL_SCHEMA = `
     request_digest TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
     PRIMARY KEY (request_digest, name)
   ) STRICT;
+`;
+/** What version 2 lacks. */
+const CERTIFICATION_SCHEMA = `
+  CREATE TABLE certifications (
+    certification TEXT PRIMARY KEY, nonce BLOB NOT NULL, lab TEXT NOT NULL, certifying_key BLOB NOT NULL,
+    attestation_key BLOB NOT NULL, expires_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX certifications_by_expiry ON certifications (expires_at);
+`;
+/** What version 3 lacks. */
+const CONTINUITY_SCHEMA = `
+  CREATE TABLE moments (place INTEGER NOT NULL) STRICT;
+  INSERT INTO moments VALUES (0);
+  ALTER TABLE challenges ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE machines ADD COLUMN endorsement_key TEXT NOT NULL DEFAULT '';
+  ALTER TABLE machines ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
+  UPDATE machines SET endorsement_key = json_extract(CAST(record AS TEXT), '$.ekPublicDigest');
+  CREATE INDEX machines_by_endorsement_key ON machines (endorsement_key);
+  ALTER TABLE leases ADD COLUMN start TEXT NOT NULL DEFAULT '';
 `;
 const SCHEMA = `
   CREATE TABLE challenges (
@@ -118,7 +163,16 @@ const SCHEMA = `
   CREATE INDEX leases_by_end ON leases (ends_at);
   CREATE TABLE requests (request_digest TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT;
   ${COLLATERAL_SCHEMA}
+  ${CERTIFICATION_SCHEMA}
+  ${CONTINUITY_SCHEMA}
 `;
+
+/** What each version lacks that came before the current one. */
+const MIGRATIONS: ReadonlyMap<number, string> = new Map([
+  [1, COLLATERAL_SCHEMA],
+  [2, CERTIFICATION_SCHEMA],
+  [3, CONTINUITY_SCHEMA],
+]);
 
 /** How long a used or expired challenge is kept, so that a repeat is told "used" and not "unknown". */
 const KEPT_AFTER_EXPIRY_SECONDS = 600;
@@ -127,9 +181,9 @@ const KEPT_AFTER_EXPIRY_SECONDS = 600;
 const SQL = {
   countChallenges: 'SELECT count(*) AS count FROM challenges WHERE consumed = 0 AND expires_at > ?',
   insertChallenge:
-    'INSERT INTO challenges (challenge, nonce, lab, manifest_digest, expires_at) VALUES (?, ?, ?, ?, ?)',
+    'INSERT INTO challenges (challenge, nonce, lab, manifest_digest, expires_at, opened) VALUES (?, ?, ?, ?, ?, ?)',
   consumeChallenge: `UPDATE challenges SET consumed = 1 WHERE challenge = ? AND consumed = 0
-    RETURNING challenge, nonce, lab, manifest_digest AS manifestDigest, expires_at AS expiresAt`,
+    RETURNING challenge, nonce, lab, manifest_digest AS manifestDigest, expires_at AS expiresAt, opened`,
   findChallenge: 'SELECT 1 FROM challenges WHERE challenge = ?',
   purgeChallenges: 'DELETE FROM challenges WHERE expires_at <= ?',
   countEnrolments: 'SELECT count(*) AS count FROM enrolments WHERE expires_at > ?',
@@ -139,13 +193,25 @@ const SQL = {
     endorsement_key_digest AS endorsementKeyDigest,
     endorsement_certificate_digest AS endorsementCertificateDigest, simulated, record, expires_at AS expiresAt`,
   purgeEnrolments: 'DELETE FROM enrolments WHERE expires_at <= ?',
-  upsertMachine: `INSERT INTO machines VALUES (?, ?, ?)
-    ON CONFLICT (identity) DO UPDATE SET record = excluded.record`,
-  findMachine: `SELECT identity, attestation_key_name AS attestationKeyName, record FROM machines
-    WHERE identity = ?`,
-  insertLease: 'INSERT INTO leases VALUES (?, ?, ?, ?, ?)',
-  findLease:
-    'SELECT lease, lab, manifest_digest AS manifestDigest, machine, ends_at AS endsAt FROM leases WHERE lease = ?',
+  countCertifications: 'SELECT count(*) AS count FROM certifications WHERE expires_at > ?',
+  insertCertification: 'INSERT INTO certifications VALUES (?, ?, ?, ?, ?, ?)',
+  takeCertification: `DELETE FROM certifications WHERE certification = ? RETURNING certification, nonce, lab,
+    certifying_key AS certifyingKey, attestation_key AS attestationKey, expires_at AS expiresAt`,
+  purgeCertifications: 'DELETE FROM certifications WHERE expires_at <= ?',
+  nextMoment: 'UPDATE moments SET place = place + 1 RETURNING place',
+  upsertMachine: `INSERT INTO machines (identity, attestation_key_name, endorsement_key, record, moved)
+    VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (identity) DO UPDATE SET record = excluded.record, moved = excluded.moved`,
+  findMachine: `SELECT identity, attestation_key_name AS attestationKeyName,
+    endorsement_key AS endorsementKeyDigest, record, moved FROM machines WHERE identity = ?`,
+  findMachinesOfTpm: `SELECT identity, attestation_key_name AS attestationKeyName,
+    endorsement_key AS endorsementKeyDigest, record, moved FROM machines
+    WHERE endorsement_key = ? ORDER BY moved DESC`,
+  insertLease:
+    'INSERT INTO leases (lease, lab, manifest_digest, machine, ends_at, start) VALUES (?, ?, ?, ?, ?, ?)',
+  findLease: `SELECT lease, lab, manifest_digest AS manifestDigest, machine, start, ends_at AS endsAt FROM leases
+    WHERE lease = ?`,
+  findLiveStarts: 'SELECT DISTINCT start FROM leases WHERE machine = ? AND ends_at > ?',
   purgeLeases: 'DELETE FROM leases WHERE ends_at <= ?',
   insertRequest: 'INSERT OR IGNORE INTO requests VALUES (?, ?)',
   insertCollateral: 'INSERT OR IGNORE INTO collateral VALUES (?, ?)',
@@ -178,9 +244,7 @@ export class ServerStorage {
   /** @throws RefusalError `storage-not-opened`, `storage-version` */
   static open(path: string): ServerStorage {
     return ServerStorage.connect(path, 'rw', (database) => {
-      if (versionOf(database) === 1) {
-        database.exec(`BEGIN; ${COLLATERAL_SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
-      }
+      migrate(database);
       const version = versionOf(database);
       if (version !== SCHEMA_VERSION) refuseVersion(path, `version ${SCHEMA_VERSION}`, version);
     });
@@ -218,12 +282,20 @@ export class ServerStorage {
    * @param now POSIX seconds
    * @returns whether it was kept
    */
-  openChallenge(challenge: Challenge, maxOpen: number, now: number): boolean {
+  openChallenge(challenge: Omit<Challenge, 'opened'>, maxOpen: number, now: number): boolean {
     return this.inTransaction(() => {
       this.statements.purgeChallenges.run(now - KEPT_AFTER_EXPIRY_SECONDS);
       if (countOf(this.statements.countChallenges, now) >= maxOpen) return false;
       const { nonce, lab, manifestDigest, expiresAt } = challenge;
-      this.statements.insertChallenge.run(challenge.challenge, nonce, lab, manifestDigest, expiresAt);
+      const opened = this.nextMoment();
+      this.statements.insertChallenge.run(
+        challenge.challenge,
+        nonce,
+        lab,
+        manifestDigest,
+        expiresAt,
+        opened,
+      );
       return true;
     });
   }
@@ -267,14 +339,45 @@ export class ServerStorage {
     return { ...row, simulated: row['simulated'] === 1 } as unknown as PendingEnrolment;
   }
 
-  /** Keeps what the verifier has to know of a machine, in place of what it knew. */
-  keepMachine({ identity, attestationKeyName, record }: MachineRecord): void {
-    this.statements.upsertMachine.run(identity, attestationKeyName, record);
+  /** Keeps a new certification, unless too many wait. @param now POSIX seconds @returns whether it was kept */
+  openCertification(pending: PendingCertification, maxOpen: number, now: number): boolean {
+    return this.inTransaction(() => {
+      this.statements.purgeCertifications.run(now);
+      if (countOf(this.statements.countCertifications, now) >= maxOpen) return false;
+      const { certification, nonce, lab, certifyingKey, attestationKey, expiresAt } = pending;
+      this.statements.insertCertification.run(
+        certification,
+        nonce,
+        lab,
+        certifyingKey,
+        attestationKey,
+        expiresAt,
+      );
+      return true;
+    });
   }
 
-  findMachine(identity: string): MachineRecord | undefined {
+  /** Takes a certification out: whatever its statement, there is no second one. Committed as a challenge is. */
+  takeCertification(certification: string): PendingCertification | undefined {
+    const row = this.inTransaction(() => this.statements.takeCertification.get(certification));
+    return row === undefined ? undefined : ({ ...row } as unknown as PendingCertification);
+  }
+
+  /** Keeps what the verifier has to know of a machine, in place of what it knew. */
+  keepMachine({ identity, attestationKeyName, endorsementKeyDigest, record }: MachineRecord): void {
+    const moved = this.nextMoment();
+    this.statements.upsertMachine.run(identity, attestationKeyName, endorsementKeyDigest, record, moved);
+  }
+
+  findMachine(identity: string): KnownMachine | undefined {
     const row = this.statements.findMachine.get(identity);
-    return row === undefined ? undefined : ({ ...row } as unknown as MachineRecord);
+    return row === undefined ? undefined : ({ ...row } as unknown as KnownMachine);
+  }
+
+  /** The records of all attestation keys of one TPM, the one that changed last first. */
+  findMachinesOfTpm(endorsementKeyDigest: string): readonly KnownMachine[] {
+    const rows = this.statements.findMachinesOfTpm.all(endorsementKeyDigest);
+    return rows.map((row) => ({ ...row }) as unknown as KnownMachine);
   }
 
   /**
@@ -289,8 +392,8 @@ export class ServerStorage {
       this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
       for (const machine of machines) this.keepMachine(machine);
       if (lease === undefined) return;
-      const { lab, manifestDigest, machine, endsAt } = lease;
-      this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt);
+      const { lab, manifestDigest, machine, endsAt, start } = lease;
+      this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt, start);
     });
   }
 
@@ -312,6 +415,11 @@ export class ServerStorage {
     return row === undefined ? undefined : ({ ...row } as unknown as LeaseRecord);
   }
 
+  /** The starts of a machine to which leases were granted that have not ended. @param at POSIX seconds */
+  findLiveStarts(machine: string, at: number): readonly string[] {
+    return this.statements.findLiveStarts.all(machine, at).map(({ start }) => String(start));
+  }
+
   /** The payload of a logged request, by its digest. */
   findRequest(requestDigest: string): Uint8Array | undefined {
     const payload = this.statements.findRequest.get(requestDigest)?.['payload'];
@@ -320,6 +428,10 @@ export class ServerStorage {
 
   close(): void {
     this.database.close();
+  }
+
+  private nextMoment(): number {
+    return Number(this.statements.nextMoment.get()?.['place'] ?? 0);
   }
 
   private inTransaction<T>(change: () => T): T {
@@ -337,6 +449,15 @@ export class ServerStorage {
 
 function countOf(statement: StatementSync, ...values: SQLInputValue[]): number {
   return Number(statement.get(...values)?.['count'] ?? 0);
+}
+
+/** Brings a database of an earlier version up to the current one, a version at a time. */
+function migrate(database: DatabaseSync): void {
+  for (let version = versionOf(database); ; version += 1) {
+    const missing = MIGRATIONS.get(version);
+    if (missing === undefined) return;
+    database.exec(`BEGIN; ${missing} PRAGMA user_version = ${version + 1}; COMMIT;`);
+  }
 }
 
 function versionOf(database: DatabaseSync): number {

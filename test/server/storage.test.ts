@@ -9,6 +9,7 @@ import {
   type Challenge,
   type KeptDecision,
   type LeaseRecord,
+  type PendingCertification,
   type PendingEnrolment,
 } from '../../src/server/storage.ts';
 import { refusalCode } from '../support/refusal-code.ts';
@@ -54,6 +55,15 @@ const challengeOf = (challenge: string, expiresAt = 1120): Challenge => ({
   lab: 'lab-a',
   manifestDigest: 'aa'.repeat(32),
   expiresAt,
+});
+
+const certificationOf = (certification: string): PendingCertification => ({
+  certification,
+  nonce: new Uint8Array(32).fill(9),
+  lab: 'lab-a',
+  certifyingKey: new Uint8Array([1]),
+  attestationKey: new Uint8Array([2]),
+  expiresAt: 1120,
 });
 
 const enrolmentOf = (enrolment: string): PendingEnrolment => ({
@@ -194,17 +204,37 @@ describe('decisions', () => {
   });
 });
 
+describe('certifications', () => {
+  it('EK-13: are taken once, also after a restart', () => {
+    expect(storage.openCertification(certificationOf('x1'), 10, 1000)).toBe(true);
+    reopen();
+    expect(storage.takeCertification('x1')).toEqual(certificationOf('x1'));
+    expect(storage.takeCertification('x1')).toBeUndefined();
+    reopen();
+    expect(storage.takeCertification('x1')).toBeUndefined();
+  });
+
+  it('EK-13: are bounded in number, expired ones not counted', () => {
+    expect(storage.openCertification(certificationOf('x1'), 1, 1000)).toBe(true);
+    expect(storage.openCertification(certificationOf('x2'), 1, 1000)).toBe(false);
+    expect(storage.openCertification(certificationOf('x3'), 1, 1120)).toBe(true);
+    expect(storage.takeCertification('x1')).toBeUndefined();
+  });
+});
+
 describe('opening', () => {
   it('brings a database of version 1 up to date, and keeps what is in it', () => {
     storage.keepDecision(decisionOf('d1'));
     storage.close();
     const database = new DatabaseSync(path);
-    database.exec('DROP TABLE decision_collateral; DROP TABLE collateral; PRAGMA user_version = 1;');
+    database.exec('DROP TABLE decision_collateral; DROP TABLE collateral; DROP TABLE certifications;');
+    database.exec('PRAGMA user_version = 1;');
     database.close();
     storage = ServerStorage.open(path);
     expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
     storage.keepDecision(decisionOf('d2'));
     expect(storage.findCollateral('d2').size).toBe(2);
+    expect(storage.openCertification(certificationOf('x1'), 10, 1000)).toBe(true);
   });
 
   it('refuses a second creation, a file that is no database and a missing folder, each by its code', () => {
