@@ -9,7 +9,7 @@ export const pkcs11MachineRefusals = defineRefusals('environment', {
   },
   'pkcs11-library-other': {
     means: 'A library is not one of PKCS#11 version 2 or 3 for this platform.',
-    hint: 'Use the 64-bit library for Linux of the token’s vendor; see docs/spec/key-custody.md, section 8.',
+    hint: 'Use the 64-bit library for Linux of the token’s vendor; see docs/spec/key-custody.md, section 9.',
   },
   'pkcs11-token-missing': {
     means: 'No token of the given label and serial number is there, or it was not initialised.',
@@ -70,7 +70,7 @@ export const pkcs11KeyRefusals = defineRefusals('unacceptable', {
 export const pkcs11ContentRefusals = defineRefusals('malformed', {
   'pkcs11-answer': {
     means: 'What the library gave is not what its specification promises.',
-    hint: 'The library may have a quirk that custody does not know; see docs/spec/key-custody.md, section 8.',
+    hint: 'The library may have a quirk that custody does not know; see docs/spec/key-custody.md, section 9.',
   },
 });
 

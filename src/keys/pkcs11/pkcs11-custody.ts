@@ -1,5 +1,5 @@
 /**
- * Custody by AES keys that were made on a PKCS#11 token and never leave it (docs/spec/key-custody.md section 8). The
+ * Custody by AES keys that were made on a PKCS#11 token and never leave it (docs/spec/key-custody.md section 9). The
  * token alone wraps and unwraps; this process sees model keys only.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Custody by wrapping keys that a TPM has sealed (docs/spec/key-custody.md section 7). The TPM opens them in an approved
+ * Custody by wrapping keys that a TPM has sealed (docs/spec/key-custody.md section 8). The TPM opens them in an approved
  * state of the machine; from then on they are in locked memory of this process.
  */
 
