@@ -27,6 +27,7 @@ import {
   type GpuAddressOptions,
   type GpuJudgementOptions,
 } from '../gpu-options.ts';
+import { registerAgentEnrol } from '../agent-enrol.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import {
@@ -230,6 +231,8 @@ export function registerAgent(program: Command): void {
     .addOption(keyAlgorithmOption())
     .addOption(sevSnpOption());
   addGpuAddresses(identity).action(printIdentity);
+
+  registerAgentEnrol(agent);
 
   const running = agent
     .command('run')
