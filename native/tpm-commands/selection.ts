@@ -1,12 +1,12 @@
 /** PCR selections as people write them, and as the TPM takes them apart: it returns at most eight values at once. */
 
 import { toHex } from '../../attestation/core/bytes.ts';
-import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { type TpmHash, tpmHash } from '../../attestation/tpm/hash.ts';
 import { Algorithm, type PcrSelectionList } from '../../attestation/tpm/layout.ts';
 import { selectPcrs } from '../../attestation/tpm/pcr-selection.ts';
 
 /** The banks that count as evidence. */
-type PcrBank = 'sha256' | 'sha384';
+export type PcrBank = 'sha256' | 'sha384';
 
 /** Which PCRs of which banks, for example `{ sha256: [0, 1, 2, 3, 4, 7] }`. */
 export type PcrSelection = Readonly<Partial<Record<PcrBank, readonly number[]>>>;
@@ -19,6 +19,10 @@ const BANKS = {
   sha384: tpmHash(Algorithm.sha384, 'bank'),
 } as const;
 const BANK_NAMES: readonly PcrBank[] = ['sha256', 'sha384'];
+
+export function bankNamed(name: PcrBank): TpmHash {
+  return BANKS[name];
+}
 
 /** The selection as a TPM takes it, without banks of which nothing is selected. */
 export function toSelectionList(selection: PcrSelection): PcrSelectionList {
@@ -51,6 +55,13 @@ export function selectedPcrs(list: PcrSelectionList): { readonly hash: number; r
     Array.from({ length: select.length * 8 }, (_, pcr) => pcr)
       .filter((pcr) => (((select[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) === 1)
       .map((pcr) => ({ hash, pcr })),
+  );
+}
+
+/** The banks that have a PCR, as far as they count as evidence; a TPM takes no digests of others. */
+export function banksWithPcr(banks: PcrSelectionList, pcr: number): readonly TpmHash[] {
+  return Object.values(BANKS).filter(({ algorithm }) =>
+    selectedPcrs(banks).some((place) => place.hash === algorithm && place.pcr === pcr),
   );
 }
 

@@ -283,10 +283,15 @@ export class Tpm {
 
   /** Extends one PCR in the SHA-256 bank. */
   async extendPcr(pcr: number, digest: Uint8Array): Promise<void> {
-    await this.run(commands.pcrExtend, {
-      handles: [pcr],
-      parameters: { digests: [{ hash: Algorithm.sha256, digest }] },
-    });
+    await this.extendPcrBanks(pcr, [{ hash: Algorithm.sha256, digest }]);
+  }
+
+  /** Extends one PCR in several banks at once, each with a digest of its own. */
+  async extendPcrBanks(
+    pcr: number,
+    digests: readonly { readonly hash: number; readonly digest: Uint8Array }[],
+  ): Promise<void> {
+    await this.run(commands.pcrExtend, { handles: [pcr], parameters: { digests } });
   }
 
   /**

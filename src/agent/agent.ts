@@ -27,6 +27,7 @@ import { openMachine, usesTpm, type MachineOptions, type OpenMachine } from './m
 import { verifyGpus, type GpuJudgement } from './nvidia-gpu/agent-gpus.ts';
 import type { ReadyGpus } from './nvidia-gpu/ready-gpus.ts';
 import { TpmClock } from './tpm/lease-clock-tpm.ts';
+import { measuredMachine } from './self-measurement.ts';
 import { chooseModelFile, openWeights, type Weights } from './weights.ts';
 
 /** What happens, for whoever watches. Nothing in it is secret. */
@@ -54,6 +55,8 @@ export interface AgentOptions {
   readonly bundle: SealedBundle;
   readonly policy: InferencePolicy;
   readonly machine: MachineOptions;
+  /** Where the logs of what the agent measures of itself stand. */
+  readonly agentLogFolder: string;
   /** By what GPUs are judged before they work; needed where the machine's GPUs are used. */
   readonly gpus?: GpuJudgement;
   readonly modelFile?: string;
@@ -101,7 +104,8 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const readyGpus = await verifyGpus(options, undo, (text) => {
     options.onStep({ step: 'remark', text });
   });
-  const exchange = { ...options, readyGpus, ...(await beginLeaseClock(options)) };
+  const machine = measuredMachine(options);
+  const exchange = { ...options, machine, readyGpus, ...(await beginLeaseClock(options)) };
   const released = await attestAndRelease(exchange, null);
   const modelKey = KeyMemory.take(released.modelKey);
   undo.defer(() => {

@@ -7,7 +7,8 @@ import { concatBytes, equalBytes } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { decode, encode } from '../../../attestation/core/layout.ts';
 import { attestationKeyIdentity } from '../../../attestation/tpm/attestation-key.ts';
-import { type CollectedQuote, NO_LOGS, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
+import type { AgentEvent } from '../../../attestation/tpm/agent-log/read.ts';
+import { type CollectedQuote, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { tpmHash } from '../../../attestation/tpm/hash.ts';
 import {
   Algorithm,
@@ -23,15 +24,23 @@ import { attestationKeyTemplates, type EndorsementTemplateName } from '../../../
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest, TpmRequest } from '../evidence.ts';
 import type { EnrollingTpm } from '../key-release.ts';
+import { Ratchet } from './ratchet.ts';
 import { type AttestationKey, loadAttestationKey } from './attestation-key.ts';
 import { type LogFiles, ORDINARY_LOG_FILES, readEventLogOf, readImaListOf } from './measurement-logs.ts';
-import { type Endorsement, findEndorsement, loadEndorsementKey } from './endorsement.ts';
+import { agentMeasurementRefusals, AgentRegister, agentRequestRefusals } from './measure.ts';
+import {
+  type Endorsement,
+  type EndorsementKey,
+  endorsementSaltKey,
+  findEndorsement,
+  loadEndorsementKey,
+} from './endorsement.ts';
 import {
   tpmAnswerRefusals,
   tpmContentRefusals,
   tpmStateRefusals,
 } from '../../../native/tpm-commands/refusals.ts';
-import { type PcrValue, toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { bankNamed, type PcrValue, toSelectionList } from '../../../native/tpm-commands/selection.ts';
 import { type ClockReading, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 /** The hash of the signing scheme of every attestation key that is made here; the quote's digest is made with it. */
@@ -47,6 +56,16 @@ export interface TpmAttesterOptions extends OpenTpmOptions {
   readonly endorsementTemplates?: readonly EndorsementTemplateName[];
   /** Where the logs of what was measured stand; by default where the kernel puts them. */
   readonly logs?: Partial<LogFiles>;
+  /** What the agent measures of itself where the server asks for it; refused where this is missing. */
+  readonly measurement?: AgentMeasurement;
+}
+
+/** What an agent measures of itself (docs/spec/tpm-agent-measurements.md). */
+export interface AgentMeasurement {
+  /** Where the logs stand. */
+  readonly folder: string;
+  /** The digests are made when they are needed: that of the program takes seconds. */
+  readonly events: () => Promise<readonly AgentEvent[]>;
 }
 
 /** Which PCRs of one bank. */
@@ -65,12 +84,18 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   private readonly endorsement: Endorsement;
   private readonly key: AttestationKey;
   private readonly logs: LogFiles;
+  private readonly ratchet: Ratchet;
+  private readonly measurement: AgentMeasurement | undefined;
+  /** The server gives a credential only to a certificate that it has verified. */
+  private isCertified = false;
 
-  private constructor(tpm: Tpm, endorsement: Endorsement, key: AttestationKey, logs: LogFiles) {
+  private constructor(tpm: Tpm, endorsement: Endorsement, key: AttestationKey, options: TpmAttesterOptions) {
     this.tpm = tpm;
     this.endorsement = endorsement;
     this.key = key;
-    this.logs = logs;
+    this.ratchet = new Ratchet(tpm, attestationKeyIdentity(key.publicArea));
+    this.logs = { ...ORDINARY_LOG_FILES, ...options.logs };
+    this.measurement = options.measurement;
     this.endorsementCertificate = endorsement.certificate;
     this.attestationKey = encode(publicAreaLayout, key.publicArea, 'attestationKey');
     this.attestationKeyName = computeName(key.publicArea);
@@ -88,7 +113,7 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
       const endorsement = await findEndorsement(tpm, options.endorsementTemplates);
       const template = attestationKeyTemplates[options.keyAlgorithm ?? 'ecc-p256'];
       const key = await loadAttestationKey(tpm, template);
-      return new TpmAttester(tpm, endorsement, key, { ...ORDINARY_LOG_FILES, ...options.logs });
+      return new TpmAttester(tpm, endorsement, key, options);
     } catch (error) {
       await tpm.close();
       throw error;
@@ -101,17 +126,20 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
   }
 
   /**
-   * Decrypts a credential that was made for the endorsement key in the certificate and for the attestation key.
+   * Decrypts a credential that was made for the endorsement key in the certificate and for the attestation key. What is
+   * in it passes the bus encrypted.
    *
    * @param credentialBlob TPMS_ID_OBJECT, without the size of its TPM2B form
    * @param encryptedSecret contents of TPM2B_ENCRYPTED_SECRET
-   * @throws RefusalError `tpm-response` when it was made for another key or another TPM; `tpm-endorsement-key-other`
+   * @throws RefusalError `tpm-response` when it was made for another key or another TPM; `tpm-endorsement-key-other`,
+   *   `tpm-session-*`
    */
   async activate(credentialBlob: Uint8Array, encryptedSecret: Uint8Array): Promise<Uint8Array> {
-    const endorsementKey = await loadEndorsementKey(this.tpm, this.endorsement);
-    const work = (): Promise<Uint8Array> =>
-      this.tpm.activateCredential(this.key, endorsementKey, credentialBlob, encryptedSecret);
-    return endorsementKey.transient ? this.tpm.flushAfter(endorsementKey.handle, work) : work();
+    const secret = await this.withSaltedTpm((own, endorsementKey) =>
+      own.activateCredential(this.key, endorsementKey, credentialBlob, encryptedSecret),
+    );
+    this.isCertified = true;
+    return secret;
   }
 
   /** The TPM's part of the evidence bundle (evidence.md). */
@@ -120,9 +148,42 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     // The log of the firmware is complete before this program starts. What grows is read after the quote, so that it
     // has all that the quote covers; a verifier leaves out what came later.
     const eventLog = request.eventLog ? await readEventLogOf(this.logs) : null;
+    const register =
+      request.agentPcr === null ? null : await this.measureAgent(request.agentPcr, request.bank);
     const quote = await this.quote(deviceValue, request);
     const imaList = request.imaList ? await readImaListOf(this.logs) : null;
-    return writeTpmEvidence(quote, { ...NO_LOGS, eventLog, imaList });
+    const agentLog = register === null ? null : await register.provenLog(quotedValue(quote, register.pcr));
+    const ratchet = request.ratchet ? await this.ratchet.present(this.key.handle, deviceValue) : null;
+    return writeTpmEvidence(quote, { eventLog, imaList, agentLog }, ratchet);
+  }
+
+  /** @throws RefusalError `agent-measurement-missing`, `agent-measurement-late`, and those of {@link AgentRegister} */
+  private async measureAgent(pcr: number, bank: TpmRequest['bank']): Promise<AgentRegister> {
+    const field = `PCR ${pcr}`;
+    if (this.measurement === undefined) {
+      const facts = { field, expected: 'an agent that measures itself', found: 'another command' };
+      throw agentMeasurementRefusals.error('agent-measurement-missing', facts);
+    }
+    const register = new AgentRegister(pcr, bankNamed(bank), this.measurement.folder);
+    await register.measure(this.tpm, await this.measurement.events(), (work) => {
+      if (this.isCertified) return this.withSaltedTpm(work);
+      const facts = { field, expected: 'what this agent measured at its enrolment', found: 'less' };
+      throw agentMeasurementRefusals.error('agent-measurement-late', facts);
+    });
+    return register;
+  }
+
+  /** The next evidence moves the ratchet on from what was last collected (LC-28). */
+  async settle(): Promise<void> {
+    await this.ratchet.settle();
+  }
+
+  /** Work under a session whose salt only the TPM of the verified certificate can read. */
+  private async withSaltedTpm<T>(work: (tpm: Tpm, endorsementKey: EndorsementKey) => Promise<T>): Promise<T> {
+    const key = await loadEndorsementKey(this.tpm, this.endorsement);
+    const salted = (): Promise<T> =>
+      this.tpm.withSaltedSession(endorsementSaltKey(this.endorsement, key.handle), (own) => work(own, key));
+    return key.transient ? this.tpm.flushAfter(key.handle, salted) : salted();
   }
 
   /**
@@ -162,6 +223,18 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     if (this.key.isOwn) await this.tpm.flush(this.key.handle).catch(() => undefined);
     await this.tpm.close();
   }
+}
+
+/** The value of a register that a challenge names for the agent, which it has to have quoted, too. */
+function quotedValue({ pcrs }: CollectedQuote, pcr: number): Uint8Array {
+  const value = pcrs.get(pcr);
+  if (value !== undefined) return value;
+  const facts = {
+    field: 'challenge.pcrs',
+    expected: `PCR ${pcr}, which the agent measures into`,
+    found: 'not',
+  };
+  throw agentRequestRefusals.error('agent-pcr-unquoted', facts);
 }
 
 /** Whether the quote is over exactly these values. @throws RefusalError `tpm-bank-missing`, `tpm-answer-malformed` */

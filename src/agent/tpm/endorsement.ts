@@ -2,14 +2,18 @@
 
 import { concatBytes, toHex } from '../../../attestation/core/bytes.ts';
 import { readFirstElement, Tag } from '../../../attestation/core/der.ts';
+import { readCertificate } from '../../../attestation/core/x509.ts';
+import { readEndorsementKey } from '../../../attestation/tpm/endorsement-key.ts';
 import { Algorithm, type PublicArea } from '../../../attestation/tpm/layout.ts';
 import {
   endorsementCertificateIndices,
   endorsementKeyTemplates,
+  endorsementPublicArea,
   type EndorsementTemplateName,
 } from '../../../attestation/tpm/templates.ts';
 import { Handle, HandleRange } from '../../../native/tpm-commands/commands.ts';
 import { tpmAnswerRefusals } from '../../../native/tpm-commands/refusals.ts';
+import { SaltKey } from '../../../native/tpm-commands/salt-key.ts';
 import type { LoadedKey, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
 export interface Endorsement {
@@ -107,6 +111,18 @@ export async function loadEndorsementKey(tpm: Tpm, endorsement: Endorsement): Pr
     expected: 'the key in the certificate',
     found: 'another key from the same template',
   });
+}
+
+/**
+ * The endorsement key as one to which salts are encrypted: the public key out of the certificate, which the server must
+ * have verified; of the key in the TPM only the handle is used (TA-23).
+ *
+ * @throws RefusalError `der-*`, `certificate-*`, `public-key-*`
+ */
+export function endorsementSaltKey({ template, certificate }: Endorsement, handle: number): SaltKey {
+  const { subjectPublicKeyInfo } = readCertificate(certificate, 'endorsementCertificate');
+  const key = readEndorsementKey(subjectPublicKeyInfo, 'endorsementCertificate');
+  return SaltKey.ofVerifiedArea(handle, endorsementPublicArea(template, key));
 }
 
 /**

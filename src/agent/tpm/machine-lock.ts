@@ -11,8 +11,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { defineRefusals } from '../../../attestation/core/refusal.ts';
 
 export const machineLockRefusals = defineRefusals('unavailable', {
-  'tpm-ratchet-busy': {
-    means: 'Another agent on this machine is moving the ratchet of the TPM and does not come to an end.',
+  'tpm-machine-busy': {
+    means: 'Another agent on this machine is at work with the TPM and does not come to an end.',
     hint: 'Try again; if it goes on, look for an agent that hangs in a command to the TPM.',
   },
 });
@@ -20,7 +20,7 @@ export const machineLockRefusals = defineRefusals('unavailable', {
 const POLL_MILLISECONDS = 20;
 const LIMIT_MILLISECONDS = 15_000;
 
-/** Does work that no other process of this machine does at the same time. @throws RefusalError `tpm-ratchet-busy` */
+/** Does work that no other process of this machine does at the same time. @throws RefusalError `tpm-machine-busy` */
 export async function withMachineLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   const lock = await take(`\0weightgate/${name}`);
   try {
@@ -37,8 +37,8 @@ async function take(path: string): Promise<Server> {
     const lock = await tryToTake(path);
     if (lock !== undefined) return lock;
     if (performance.now() > until) {
-      throw machineLockRefusals.error('tpm-ratchet-busy', {
-        field: 'ratchet',
+      throw machineLockRefusals.error('tpm-machine-busy', {
+        field: path.slice(1),
         expected: `its turn within ${LIMIT_MILLISECONDS / 1000} s`,
         found: 'another agent',
       });

@@ -66,7 +66,7 @@ export class Ratchet {
    *
    * @param key handle of the attestation key
    * @param deviceValue what the evidence is bound to, 32 bytes
-   * @throws RefusalError `tpm-ratchet-taken`, `tpm-ratchet-busy`, `tpm-response`
+   * @throws RefusalError `tpm-ratchet-taken`, `tpm-machine-busy`, `tpm-response`
    */
   present(key: number, deviceValue: Uint8Array): Promise<PresentedRatchet> {
     return withMachineLock(this.lockName, async () => {

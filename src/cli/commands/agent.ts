@@ -8,7 +8,9 @@ import { readCertificate } from '../../../attestation/core/x509.ts';
 import { leaseOver, startAgent, type AgentOptions, type AgentStep } from '../../agent/agent.ts';
 import { ATTESTED_CLASSES, machineName, openMachine, type AttestedClass } from '../../agent/machine.ts';
 import { logTrustOf } from '../../agent/key-release.ts';
+import { digestOfProgram, listProgram } from '../../agent/program-digest.ts';
 import type { TpmAttester } from '../../agent/tpm/attester.ts';
+import { ORDINARY_AGENT_LOG_FOLDER } from '../../agent/tpm/measure.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { writeFileDurably } from '../../platform/files.ts';
 import { createLogger } from '../../platform/logging.ts';
@@ -27,7 +29,6 @@ import {
   type GpuAddressOptions,
   type GpuJudgementOptions,
 } from '../gpu-options.ts';
-import { registerAgentEnrol } from '../agent-enrol.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import {
@@ -36,6 +37,8 @@ import {
   print,
   profileOption,
   listenOption,
+  tpmEventLogOption,
+  tpmImaListOption,
   tpmOption,
   remark,
   withServer,
@@ -72,6 +75,8 @@ const sevSnpOption = (): Option =>
 interface MachineOptions extends GpuAddressOptions {
   readonly device?: readonly AttestedClass[];
   readonly tpm: string;
+  readonly tpmEventLog: string;
+  readonly tpmImaList: string;
   readonly attestationKey: 'ecc-p256' | 'rsa-2048';
   readonly sevSnp: string;
 }
@@ -92,6 +97,7 @@ interface RunOptions extends MachineOptions, GpuJudgementOptions {
   readonly threads?: number;
   readonly gpu?: true;
   readonly attestationResult?: string;
+  readonly agentLog: string;
 }
 
 /** Prints what the owner needs to put this machine into an accreditation. */
@@ -114,9 +120,13 @@ function printTpm({ endorsementCertificate, attestationKeyName }: TpmAttester): 
 }
 
 function machineOf(options: MachineOptions): AgentOptions['machine'] {
-  const { device, tpm, attestationKey, sevSnp } = options;
+  const { device, tpm, tpmEventLog, tpmImaList, attestationKey, sevSnp } = options;
   return {
-    tpm: { address: tpm, keyAlgorithm: attestationKey },
+    tpm: {
+      address: tpm,
+      keyAlgorithm: attestationKey,
+      logs: { eventLog: tpmEventLog, imaList: tpmImaList },
+    },
     sevSnp: { address: sevSnp },
     nvidia: gpuAddresses(options),
     ...(device === undefined ? {} : { devices: device }),
@@ -199,6 +209,7 @@ async function run(location: string, options: RunOptions): Promise<void> {
         bundle,
         policy,
         machine: machineOf(options),
+        agentLogFolder: options.agentLog,
         engine: { contextTokens: options.context, ...pick(options) },
         listen: options.listen,
         logger: createLogger(),
@@ -219,7 +230,13 @@ function pick({ threads, gpu }: RunOptions): { threads?: number; gpu?: boolean }
   return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { gpu }) };
 }
 
-/** `weightgate agent identity|run`: what a lab does on the machine that runs the model. */
+/** What a reference value names this program by, or the list of files from which that is made. */
+async function printProgram(options: { readonly list?: true }): Promise<void> {
+  if (options.list === true) for (const line of await listProgram()) print(line);
+  else print(toHex(await digestOfProgram()));
+}
+
+/** `weightgate agent identity|program|run`: what a lab does on the machine that runs the model. */
 export function registerAgent(program: Command): void {
   const agent = program.command('agent').description('the machine that runs a model');
 
@@ -228,11 +245,18 @@ export function registerAgent(program: Command): void {
     .description('print what names this machine in an accreditation')
     .addOption(deviceOption())
     .addOption(tpmOption())
+    .addOption(tpmEventLogOption())
+    .addOption(tpmImaListOption())
     .addOption(keyAlgorithmOption())
     .addOption(sevSnpOption());
   addGpuAddresses(identity).action(printIdentity);
 
-  registerAgentEnrol(agent);
+
+  agent
+    .command('program')
+    .description('print the digest by which this program measures itself')
+    .option('--list', 'print the files and their digests instead, as sha256sum does')
+    .action(printProgram);
 
   const running = agent
     .command('run')
@@ -252,6 +276,8 @@ export function registerAgent(program: Command): void {
     )
     .addOption(deviceOption())
     .addOption(tpmOption())
+    .addOption(tpmEventLogOption())
+    .addOption(tpmImaListOption())
     .addOption(keyAlgorithmOption())
     .addOption(sevSnpOption())
     .addOption(listenOption('where the model answers', '127.0.0.1:8080'))
@@ -260,6 +286,7 @@ export function registerAgent(program: Command): void {
     .option('--context <tokens>', 'context of each request', parsePositiveInteger, 2048)
     .option('--threads <number>', 'threads of the engine', parsePositiveInteger)
     .option('--gpu', 'let the engine use the GPUs it finds')
+    .option('--agent-log <folder>', 'keep here what the agent measured of itself', ORDINARY_AGENT_LOG_FOLDER)
     .option('--attestation-result <file>', 'keep here what the server last signed about this machine');
   addGpuJudgement(addGpuAddresses(running)).action(run);
 }
