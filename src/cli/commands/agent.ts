@@ -29,6 +29,7 @@ import {
   type GpuAddressOptions,
   type GpuJudgementOptions,
 } from '../gpu-options.ts';
+import { registerAgentEnrol } from '../agent-enrol.ts';
 import { readInferencePolicyFile } from '../inference-policy.ts';
 import { untilAborted, withInterruption } from '../interruption.ts';
 import {
@@ -251,6 +252,7 @@ export function registerAgent(program: Command): void {
     .addOption(sevSnpOption());
   addGpuAddresses(identity).action(printIdentity);
 
+  registerAgentEnrol(agent);
 
   agent
     .command('program')
