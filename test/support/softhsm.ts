@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { absentPrograms } from './programs.ts';
+import { missingPrograms } from './programs.ts';
 
 const LIBRARIES = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so'];
 export const SOFTHSM_LIBRARY = LIBRARIES.find((path) => existsSync(path)) ?? LIBRARIES[0]!;
 
 /** Why tests with a token cannot run here; undefined when they can. */
 export const softhsmMissing =
-  absentPrograms(['softhsm2-util']).length > 0 || !existsSync(SOFTHSM_LIBRARY)
+  missingPrograms(['softhsm2-util']).length > 0 || !existsSync(SOFTHSM_LIBRARY)
     ? 'not installed: softhsm2'
     : undefined;
 
