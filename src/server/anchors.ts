@@ -69,6 +69,29 @@ export async function readAnchors(
   return anchors;
 }
 
+/** Below the folder of the class. */
+const INTERMEDIATES = 'intermediates';
+
+/**
+ * Certificates that stand between devices of a class and its authorities: collateral, found here and believed by nobody for
+ * it (docs/spec/tpm-identity.md, EK-11).
+ *
+ * @throws RefusalError `home-anchor`, `file-*`, and those of `readCertificate`
+ */
+export async function readIntermediates(
+  folder: string,
+  deviceClass: string,
+  mode: Mode,
+): Promise<readonly Uint8Array[]> {
+  const certificates: Uint8Array[] = [];
+  for (const { path } of anchorFolders(deviceClass, mode, ['endorsements'])) {
+    const place = join(folder, path, INTERMEDIATES);
+    const names = (await anchorFiles(place)).filter((name) => name.endsWith(PEM_SUFFIX));
+    for (const name of names) certificates.push(await readPemCertificate(join(place, name)));
+  }
+  return certificates;
+}
+
 /** A file that pins an authority by its key. @param publicKeyDigest lower-case hex */
 export function pinFile(name: string, publicKeyDigest: string): { name: string; content: Uint8Array } {
   return { name: `${name}${PIN_SUFFIX}`, content: toUtf8(`${publicKeyDigest}\n`) };

@@ -14,6 +14,7 @@ import { AMD_ROOTS } from '../../attestation/sev-snp/anchors/amd-roots.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import * as sevSnp from '../../attestation/sev-snp/documents.ts';
 import { wantedLogs } from '../../attestation/tpm/boot/policy.ts';
+import { TPM_MAKERS } from '../../attestation/tpm/anchors/tpm-roots.ts';
 import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
 import * as tpm from '../../attestation/tpm/documents.ts';
 import type { ReleasePolicy } from '../governance/predicates.ts';
@@ -46,6 +47,11 @@ const DEVICES_ONLY: readonly AnchorPurpose[] = ['endorsements'];
 /** Devices, manifests and the attestation service have roots of their own, and none stands for another. */
 const NVIDIA_PURPOSES: readonly AnchorPurpose[] = ['endorsements', 'reference-values', 'attestation-results'];
 
+/** What a virtual TPM says, whoever runs its host can say: an operator has to want its maker. */
+const TPM_ROOTS = TPM_MAKERS.filter(({ kind }) => kind === 'discrete').map(
+  ({ commonName, publicKeyDigest }): VendorRoot => ({ commonName, publicKeyDigest, purpose: 'endorsements' }),
+);
+
 const CLASSES: readonly VerifiedClass[] = [
   {
     deviceClass: tpmDeviceClass,
@@ -61,7 +67,7 @@ const CLASSES: readonly VerifiedClass[] = [
     checkPolicy: tpm.readPolicy,
     checkReferenceValues: tpm.readReferenceValues,
     anchorPurposes: DEVICES_ONLY,
-    vendorRoots: [],
+    vendorRoots: TPM_ROOTS,
   },
   {
     deviceClass: sevSnpDeviceClass,

@@ -26,6 +26,7 @@ import {
   verifyAttestationKey,
   type AttestationKeyClaims,
 } from '../../attestation/tpm/enrolment.ts';
+import { findMakerChain } from '../../attestation/tpm/maker-chain.ts';
 import type { EnrolmentEntry } from '../governance/entries.ts';
 import { accreditationAt, namesTpm, type GovernanceState } from '../governance/state.ts';
 import { randomHandle } from './challenge.ts';
@@ -75,7 +76,7 @@ export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array
   verifyLabSignature(governance.state, request);
   const { lab } = request.message;
   const now = governance.now();
-  const endorsement = await verifyEndorsement(request.message, {
+  const endorsement = await verifyEndorsement(request.message, verifier.makerCertificates, {
     anchors: verifier.anchors.get('tpm') ?? [],
     time: now,
     validity: governance.state.releasePolicy?.policy.tpm?.endorsementValidity ?? 'enforce',
@@ -165,15 +166,15 @@ function keepingLastSeen(
   };
 }
 
-/** RP-9. */
+/** RP-9, EK-11. */
 async function verifyEndorsement(
   message: EnrolmentRequest,
+  kept: readonly Uint8Array[],
   inputs: Omit<EndorsementInputs, 'intermediates'>,
 ): Promise<Trusted<EndorsementClaims>> {
   const certificate = fromBase64(message.endorsementCertificate, 'request.endorsementCertificate');
-  const intermediates = message.endorsementChain.map((link, i) =>
-    fromBase64(link, `request.endorsementChain[${i}]`),
-  );
+  const sent = message.endorsementChain.map((link, i) => fromBase64(link, `request.endorsementChain[${i}]`));
+  const intermediates = sent.length > 0 ? sent : findMakerChain(certificate, kept, inputs.anchors);
   return accepted(await verifyEndorsementCertificate(certificate, { ...inputs, intermediates }));
 }
 

@@ -35,6 +35,8 @@ export interface VerifierSetup extends CollateralSources {
   readonly registry: ReadonlyMap<string, AnyDeviceClass>;
   /** Authorities of each class, by its name. */
   readonly anchors: ReadonlyMap<string, readonly TrustAnchor[]>;
+  /** Certificates between endorsement certificates of TPMs and their authorities, DER. */
+  readonly makerCertificates: readonly Uint8Array[];
   /** The same authorities certify many machines, and each machine asks again and again. */
   readonly memory: CertificateMemory;
 }

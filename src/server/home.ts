@@ -7,6 +7,7 @@ import { CertificateMemory } from '../../attestation/core/certificate-memory.ts'
 import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
+import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
 import { openFileCustody } from '../keys/file/file-custody.ts';
 import { moveFormerWrappingKey } from '../keys/file/keyring-upgrade.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
@@ -23,7 +24,7 @@ import type { NvidiaItem } from '../platform/collateral/nvidia-items.ts';
 import { NvidiaRemoteService } from '../platform/collateral/nvidia-remote-service.ts';
 import { NvidiaServices } from '../platform/collateral/nvidia-services.ts';
 import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
-import { readAnchors } from './anchors.ts';
+import { readAnchors, readIntermediates } from './anchors.ts';
 import type { VerifierSetup } from './evidence.ts';
 import { GovernanceLog } from './governance-log.ts';
 import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
@@ -155,7 +156,9 @@ async function openVerifier(
     anchors.set(name, await readAnchors(folder, name, configuration.mode, anchorPurposes));
   }
   const sources = openCollateral(home, configuration, anchors, clock);
-  return { registry: DEVICE_CLASSES, anchors, ...sources, memory: new CertificateMemory() };
+  const makerCertificates = await readIntermediates(folder, tpmDeviceClass.name, configuration.mode);
+  const memory = new CertificateMemory();
+  return { registry: DEVICE_CLASSES, anchors, makerCertificates, ...sources, memory };
 }
 
 function openCollateral(
