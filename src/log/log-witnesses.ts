@@ -13,28 +13,33 @@ export interface LogWitnessesOptions {
   readonly authorityCertificate?: string | undefined;
   readonly timeoutMilliseconds?: number | undefined;
   readonly clock: Clock;
-  /** Told of each witness that did not cosign, for the server's own log. */
-  readonly onRefusal: (url: string, refusal: Refusal) => void;
 }
+
+/** Told of each witness that did not cosign. */
+export type WitnessRefusalListener = (url: string, refusal: Refusal) => void;
 
 export class LogWitnesses {
   private readonly clients: readonly WitnessClient[];
-  private readonly onRefusal: LogWitnessesOptions['onRefusal'];
+  private listener: WitnessRefusalListener = () => undefined;
 
   /** @throws RefusalError `witness-address` */
-  constructor({ policy, onRefusal, ...options }: LogWitnessesOptions) {
+  constructor({ policy, ...options }: LogWitnessesOptions) {
     const keys = new Map<string, VerifierKey[]>();
     for (const { url, key } of policy.witnesses) {
       if (url !== undefined) keys.set(url, [...(keys.get(url) ?? []), key]);
     }
     this.clients = [...keys].map(([url, ofUrl]) => new WitnessClient({ ...options, url, keys: ofUrl }));
-    this.onRefusal = onRefusal;
+  }
+
+  /** Only the last listener is told. */
+  onRefusal(listener: WitnessRefusalListener): void {
+    this.listener = listener;
   }
 
   /** The note of the checkpoint with every cosignature that was to be had, few or none. Never rejects for a witness. */
   async cosign(checkpoint: VerifiedCheckpoint, prove: ConsistencyProver): Promise<string> {
     const replies = await Promise.all(this.clients.map((client) => client.ask(checkpoint, prove)));
-    for (const { url, refusal } of replies) if (refusal !== undefined) this.onRefusal(url, refusal);
+    for (const { url, refusal } of replies) if (refusal !== undefined) this.listener(url, refusal);
     return `${checkpoint.note}${replies.flatMap(({ lines }) => lines).join('')}`;
   }
 

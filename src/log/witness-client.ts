@@ -232,7 +232,8 @@ async function linesThatHold(note: string, keys: readonly VerifierKey[]): Promis
 
 /** What a well-formed 409 says; anything else says nothing. */
 function sizeOf({ status, headers, body }: Answer): bigint | undefined {
-  if (status !== 409 || headers['content-type'] !== SIZE_MEDIA_TYPE) return undefined;
+  const mediaType = headers['content-type']?.split(';', 1)[0]?.trim();
+  if (status !== 409 || mediaType !== SIZE_MEDIA_TYPE) return undefined;
   try {
     const text = fromUtf8(body, 'size');
     return text.endsWith('\n') ? parseUint64(text.slice(0, -1), 'size') : undefined;

@@ -44,6 +44,23 @@ const configurationSchema = z.strictObject({
       nvidia: nvidiaAddresses.nullable().default(null),
     })
     .default({ folder: HOME_PLACES.collateral, keyService: null, nvidia: null }),
+  /**
+   * Who is asked to cosign each checkpoint of the log: a C2SP policy with addresses, relative to the home, or nobody. `authority` is
+   * a PEM file with the only TLS authority that is accepted of witnesses, in place of those that this machine trusts. With
+   * `required` no model key leaves without the policy's quorum (docs/spec/witness.md, WT-19).
+   */
+  witnesses: z
+    .strictObject({
+      policy: path.nullable(),
+      authority: path.nullable(),
+      timeoutMilliseconds: z.int().min(100).max(60_000),
+      required: z.boolean(),
+    })
+    .refine(({ policy, required }) => policy !== null || !required, {
+      path: ['required'],
+      error: 'it needs a policy',
+    })
+    .default({ policy: null, authority: null, timeoutMilliseconds: 2000, required: false }),
   limits: z.strictObject({
     openChallenges: z.int().min(1).max(1_000_000),
     openEnrolments: z.int().min(1).max(100_000),
@@ -75,6 +92,7 @@ export function defaultConfiguration(
       keyService: mode === 'production' ? KDS_ADDRESS : null,
       nvidia: mode === 'production' ? { manifests, ocsp, attestation: null } : null,
     },
+    witnesses: { policy: null, authority: null, timeoutMilliseconds: 2000, required: false },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };
 }

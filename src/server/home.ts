@@ -33,6 +33,7 @@ import { DEVICE_CLASSES, VERIFIED_CLASSES } from './device-classes.ts';
 import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
+import { ServerWitnesses } from './witnesses.ts';
 
 /** The keys of a home alone: for sealing, also while the server runs. */
 export interface ServerKeys {
@@ -84,6 +85,7 @@ export interface ServerHome extends ServerKeys {
   readonly path: string;
   readonly log: ReleaseLog;
   readonly governance: GovernanceLog;
+  readonly witnesses: ServerWitnesses;
   readonly storage: ServerStorage;
   readonly verifier: VerifierSetup;
   readonly engine: ReleasePolicyEngine;
@@ -106,7 +108,8 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
   try {
     const { configuration, keyring } = keys;
     const identity = logIdentityOf(keyring, configuration.origin);
-    const log = await openReleaseLog(join(home, HOME_PLACES.log), identity);
+    const witnesses = await ServerWitnesses.open(home, configuration, identity, clock);
+    const log = await openReleaseLog(join(home, HOME_PLACES.log), identity, { witnesses: witnesses.asked });
     closers.push(() => log.close());
     const governance = await GovernanceLog.open(log, log.published.replay(), clock);
     refuseOtherIdentity(governance, configuration, logKeyOf(identity));
@@ -116,7 +119,7 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     });
     const verifier = await openVerifier(home, configuration, clock);
     const engine = await openReleasePolicyEngine();
-    return { ...keys, path: home, log, governance, storage, verifier, engine, closeAll };
+    return { ...keys, path: home, log, governance, witnesses, storage, verifier, engine, closeAll };
   } catch (error) {
     await closeAll();
     throw error;

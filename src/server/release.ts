@@ -27,9 +27,11 @@ import type { Grant, ReleaseRequest } from './messages.ts';
 import { capacityRefusals, releaseRefusals, renewalRefusals } from './refusals.ts';
 import { readSignedRequest, verifyLabSignature, type ClaimedRequest } from './signed-request.ts';
 import type { Challenge, LeaseRecord, ServerStorage } from './storage.ts';
+import type { ServerWitnesses } from './witnesses.ts';
 
 export interface ReleaseContext {
   readonly governance: GovernanceLog;
+  readonly witnesses: Pick<ServerWitnesses, 'demand'>;
   readonly storage: ServerStorage;
   readonly verifier: VerifierSetup;
   readonly engine: ReleasePolicyEngine;
@@ -58,7 +60,7 @@ interface PreparedRequest {
  *
  * @param body from the network: a DSSE envelope
  * @throws RefusalError what no lab can be held to (`json-*`, `shape-mismatch`, `challenge-*`, `request-signature`)
- *   and what is not decided (`server-*`); none of it is logged
+ *   and what is not decided (`server-*`), of which only `server-unwitnessed` is logged
  */
 export async function release(context: ReleaseContext, body: Uint8Array): Promise<ReleaseOutcome> {
   const prepared = prepare(context, body);
@@ -77,6 +79,7 @@ export async function release(context: ReleaseContext, body: Uint8Array): Promis
     return decisionEntry(context, state, prepared, judged, decision, at);
   });
   if (decision?.outcome === 'granted') {
+    await context.witnesses.demand(recorded);
     const grant = await makeGrant(context, prepared, judged.results, decision.lease, recorded);
     return { outcome: 'granted', grant };
   }

@@ -31,6 +31,7 @@ export async function startServer(home: ServerHome, logger: Logger, clock: Clock
       openEnrolments: maxOpenEnrolments,
     } = limits;
     const bounds = { requestsPerMinute, maxOpenChallenges, maxOpenEnrolments };
+    home.witnesses.reportTo(logger);
     const app = createApp({ ...home, ...bounds, serverBuild: SERVER_BUILD, logger, clock });
     const { tls } = home.configuration;
     const options = { folder: home.path, tls, listen, connections: limits.connections };

@@ -218,8 +218,8 @@ describe('asking a witness', () => {
       authorityCertificate,
       timeoutMilliseconds,
       clock,
-      onRefusal: (_url, { code }) => refused.push(code),
     });
+    witnesses.onRefusal((_url, { code }) => refused.push(code));
     const checkpoint = await checkpointOf(4);
     const note = await witnesses.cosign(checkpoint, prover(4));
     expect(note.startsWith(checkpoint.note)).toBe(true);

@@ -59,9 +59,11 @@ export function createWitnessApp({ witness, logger, clock, requestsPerMinute }: 
 }
 
 function send(response: Response, status: number, contentType: string, text: string): void {
-  response.status(status).set({ 'content-type': contentType, 'cache-control': 'no-store' });
+  // Not by express, which adds a charset to a type that has none.
+  response.setHeader('content-type', contentType);
+  response.setHeader('cache-control', 'no-store');
   response.setHeader('x-content-type-options', 'nosniff');
-  response.end(text);
+  response.status(status).end(text);
 }
 
 /** What the body reader refuses is a request of another form; anything that is not a refusal is our failure. */
