@@ -1,7 +1,7 @@
 /** Enrolment of a further key by certification, over HTTP and with a simulated TPM (docs/spec/tpm-identity.md section 3). */
 
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -45,6 +45,11 @@ function answer(server: TestServer, certification: string, members: JsonValue): 
   return server.client.post(`/v1/certifications/${certification}/statement`, encodeCanonicalJson(members));
 }
 
+function pemOf(certificate: Uint8Array): string {
+  const body = Buffer.from(certificate).toString('base64').replaceAll(/.{64}/g, '$&\n').trimEnd();
+  return `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`;
+}
+
 describe.skipIf(swtpmMissing !== undefined)('a further key of an enrolled TPM', () => {
   let simulator: TestTpm;
 
@@ -56,11 +61,12 @@ describe.skipIf(swtpmMissing !== undefined)('a further key of an enrolled TPM', 
   /** A server that knows the simulator's authority, for whose lab the simulator is accredited. */
   async function readyServer(): Promise<TestServer> {
     const server = await TestServer.createReady();
-    for (const [i, certificate] of simulator.anchors.entries()) {
-      const body = Buffer.from(certificate).toString('base64').replaceAll(/.{64}/g, '$&\n').trimEnd();
-      const pem = `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`;
-      await writeFile(join(server.path, `anchors/simulated/tpm/simulator-${i}.pem`), pem);
-    }
+    const folder = join(server.path, 'anchors/simulated/tpm');
+    const [root, ...issuers] = simulator.anchors;
+    await writeFile(join(folder, 'simulator.pem'), pemOf(root!));
+    await mkdir(join(folder, 'intermediates'));
+    for (const [i, issuer] of issuers.entries())
+      await writeFile(join(folder, `intermediates/issuer-${i}.pem`), pemOf(issuer));
     await server.restart();
     const attester = await TpmAttester.open(simulator.tpm.address);
     const { subjectPublicKeyInfo } = readCertificate(attester.endorsementCertificate, 'certificate');
@@ -91,7 +97,7 @@ describe.skipIf(swtpmMissing !== undefined)('a further key of an enrolled TPM', 
     }
   }
 
-  it('EK-12 to EK-16: is enrolled by the word of the enrolled one, and then gives evidence', async () => {
+  it('EK-11, EK-12 to EK-16: is enrolled by the word of the enrolled one, and then gives evidence', async () => {
     const server = await readyServer();
     const first = await enrolFirst(server);
     const second = await withCertifier((certifier) => enrolByCertification(server.agent(), certifier));
