@@ -8,9 +8,12 @@ import { publicArea, type PublicArea } from '../../../attestation/tpm/layout.ts'
 import { privateAreaSized } from '../../../native/tpm-commands/sealing-commands.ts';
 import type { SealedData } from '../../../native/tpm-commands/sealing.ts';
 import { digestField, modeField, originField } from '../../governance/fields.ts';
-import { keyIntegrityRefusals, keyUsageRefusals } from '../refusals.ts';
-import { readSecretFile } from '../secret-file.ts';
+import { keyIntegrityRefusals, keyUsageRefusals, keyUseRefusals } from '../refusals.ts';
+import { readFileBounded } from '../../platform/files.ts';
+import { parseSecretFile, readSecretBytes } from '../secret-file.ts';
 import type { CustodyIdentity } from './policy.ts';
+
+const MAX_CUSTODY_BYTES = 64 * 1024;
 
 /** Rotations that were not followed by a retirement. */
 const MAX_WRAPPING_KEYS = 32;
@@ -52,23 +55,34 @@ export async function readTpmCustodyFile(
   path: string,
   { origin, mode }: Pick<CustodyIdentity, 'origin' | 'mode'>,
 ): Promise<TpmCustodyDocument> {
-  const document = await readSecretFile(path, custodySchema);
-  if (document.origin !== origin || document.mode !== mode) {
-    throw keyUsageRefusals.error('keyring-other-server', {
-      field: path,
-      expected: `${origin}, ${mode} (KC-45)`,
-      found: `${document.origin}, ${document.mode}`,
-    });
-  }
+  const document = parseTpmCustody(await readSecretBytes(path), path);
+  if (document.origin === origin && document.mode === mode) return document;
+  throw keyUsageRefusals.error('keyring-other-server', {
+    field: path,
+    expected: `${origin}, ${mode} (KC-45)`,
+    found: `${document.origin}, ${document.mode}`,
+  });
+}
+
+/**
+ * As whoever approves reads it: a copy, of a server that its reader judges by what the file says. Only the TPM can open
+ * what is secret in it.
+ *
+ * @throws RefusalError `key-file-damaged`, `file-*`, `json-*`, `shape-mismatch`
+ */
+export async function readTpmCustodyCopy(path: string): Promise<TpmCustodyDocument> {
+  return parseTpmCustody(await readFileBounded(path, MAX_CUSTODY_BYTES), path);
+}
+
+function parseTpmCustody(bytes: Uint8Array, path: string): TpmCustodyDocument {
+  const document = parseSecretFile(bytes, custodySchema, path);
   const ids = document.keys.map(({ id }) => id);
-  if (new Set(ids).size !== ids.length || !ids.includes(document.current)) {
-    throw keyIntegrityRefusals.error('key-file-damaged', {
-      field: path,
-      expected: 'each wrapping key once, the current one among them (KC-45)',
-      found: ids.join(', '),
-    });
-  }
-  return document;
+  if (new Set(ids).size === ids.length && ids.includes(document.current)) return document;
+  throw keyIntegrityRefusals.error('key-file-damaged', {
+    field: path,
+    expected: 'each wrapping key once, the current one among them (KC-45)',
+    found: ids.join(', '),
+  });
 }
 
 export function identityOf({ custody, origin, mode }: TpmCustodyDocument): CustodyIdentity {
@@ -126,8 +140,15 @@ export function newTpmCustodyDocument(made: NewTpmCustody, first: SealedKeyEntry
   };
 }
 
-/** The document with a further key, which becomes the current one. */
+/** The document with a further key, which becomes the current one. @throws RefusalError `custody-failed` */
 export function withSealedKey(document: TpmCustodyDocument, entry: SealedKeyEntry): TpmCustodyDocument {
+  if (document.keys.length >= MAX_WRAPPING_KEYS) {
+    throw keyUseRefusals.error('custody-failed', {
+      field: 'wrappingKeys',
+      expected: `fewer than ${MAX_WRAPPING_KEYS} wrapping keys; retire the older ones first`,
+      found: String(document.keys.length),
+    });
+  }
   return { ...document, current: entry.id, keys: [...document.keys, entry] };
 }
 

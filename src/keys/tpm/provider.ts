@@ -1,51 +1,48 @@
 /** Custody by a TPM as a home has it (docs/spec/key-custody.md KC-49). */
 
 import { existsSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { resolve } from 'node:path';
 
 import { z } from 'zod';
 
 import type { CustodyHome, CustodyProvider } from '../custody-provider.ts';
-import { createTpmCustody } from './administration.ts';
-import { readSignerFile } from './signer-file.ts';
+import { tpmCustodyUsageRefusals } from './refusals.ts';
 import { openTpmCustody, type TpmCustodyOptions } from './tpm-custody.ts';
 
-const pathField = z.string().min(1).max(1000);
+const textField = z.string().min(1).max(1000);
 
 const settings = z.strictObject({
   /** The custody file. */
-  file: pathField,
+  file: textField,
   /** The folder of approvals. */
-  approvals: pathField,
+  approvals: textField,
   /** TCTI text. */
-  tpm: z.string().min(1).max(1000),
-  /** PEM of the public key that approves. */
-  signer: pathField,
-  counterIndex: z.int().min(0x01000000).max(0x01ffffff),
-  closingPcr: z.int().min(8).max(15).nullable(),
+  tpm: textField,
 });
-export type TpmCustodySettings = z.infer<typeof settings>;
+type TpmCustodySettings = z.infer<typeof settings>;
 
-/** The settings as options; paths are relative to the home. */
-export function tpmCustodyOptions(
+function optionsOf(
   { file, approvals, tpm }: TpmCustodySettings,
-  { folder, mode, origin }: Pick<CustodyHome, 'folder' | 'mode' | 'origin'>,
+  { folder, mode, origin }: CustodyHome,
 ): TpmCustodyOptions {
-  const inHome = (path: string): string => (isAbsolute(path) ? path : join(folder, path));
-  return { path: inHome(file), approvals: inHome(approvals), tpmAddress: tpm, mode, origin };
+  return {
+    path: resolve(folder, file),
+    approvals: resolve(folder, approvals),
+    tpmAddress: tpm,
+    mode,
+    origin,
+  };
 }
 
 export const tpmCustodyProvider: CustodyProvider<TpmCustodySettings> = {
   name: 'tpm',
   settings,
-  prepare: async (given, home) => {
-    const options = tpmCustodyOptions(given, home);
-    if (existsSync(options.path)) return;
-    const { counterIndex, closingPcr } = given;
-    const signer = await readSignerFile(
-      isAbsolute(given.signer) ? given.signer : join(home.folder, given.signer),
-    );
-    await createTpmCustody({ ...options, signer, counterIndex, closingPcr });
+  // Between the making of a custody and its first opening somebody else signs an approval: it is made beforehand.
+  prepare: (given, home) => {
+    const { path } = optionsOf(given, home);
+    if (existsSync(path)) return Promise.resolve();
+    const facts = { field: path, expected: 'a custody file (KC-49)', found: 'none' };
+    return Promise.reject(tpmCustodyUsageRefusals.error('custody-tpm-not-made', facts));
   },
-  open: async (given, home) => await openTpmCustody(tpmCustodyOptions(given, home)),
+  open: async (given, home) => await openTpmCustody(optionsOf(given, home)),
 };

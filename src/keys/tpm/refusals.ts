@@ -46,6 +46,10 @@ export const tpmCustodyUsageRefusals = defineRefusals('usage', {
     means: 'A key cannot sign approvals, or is not the one that the custody trusts.',
     hint: 'Use ECDSA on P-256 or P-384 or RSA of 2048 or 3072 bits; the public half is named when the custody is made.',
   },
+  'custody-tpm-not-made': {
+    means: 'A home is to have a custody by a TPM that was not made yet.',
+    hint: 'Make it with weightgate custody tpm create, and install an approval, before it is given to a home.',
+  },
   'custody-not-closable': {
     means: 'A custody would be closed until the next start that was made without a PCR for it.',
     hint: 'Make the custody with --closing-pcr; that cannot be changed afterwards.',
