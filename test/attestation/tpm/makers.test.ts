@@ -70,7 +70,7 @@ describe.skipIf(missing !== undefined)(`makers of TPMs ${missing ?? ''}`, () => 
     expect(outcomes).toContainEqual({ code: 'accepted', anchor: maker.commonName });
   });
 
-  it('EK-9: nothing virtual is accepted under the anchors of discrete TPMs', async () => {
+  it('EK-9: nothing virtual is accepted under the anchors of discrete TPMs', () => {
     expect(discreteTpmAnchors).toHaveLength(TPM_MAKERS.filter(({ kind }) => kind === 'discrete').length);
     const virtual = TPM_MAKERS.filter(({ kind }) => kind === 'virtual');
     for (const { publicKeyDigest } of virtual)
