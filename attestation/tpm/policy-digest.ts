@@ -12,7 +12,7 @@ import { type PcrSelection, selectPcrs } from './pcr-selection.ts';
 const { u16, u32 } = bigEndian;
 
 /** TPM_CC: the code of the command stands in the digest that the command extends. */
-const PolicyCommand = { nv: 0x149, authorize: 0x16a, authValue: 0x16b, pcr: 0x17f } as const;
+const PolicyCommand = { nv: 0x149, authorize: 0x16a, pcr: 0x17f } as const;
 
 /** TPM_EO (Part 2, section 6.8): how the content of an index compares with the operand. */
 export const Comparison = { unsignedAtMost: 0x0008 } as const;
@@ -64,11 +64,6 @@ export function policyWithNv(hash: TpmHash, policy: Uint8Array, comparison: NvCo
 export function policyAuthorizedBy(hash: TpmHash, signerName: Uint8Array, reference: Uint8Array): Uint8Array {
   const bySigner = extended(hash, emptyPolicy(hash), PolicyCommand.authorize, signerName);
   return hash.digest(concatBytes(bySigner, reference));
-}
-
-/** TPM2_PolicyAuthValue. */
-export function policyWithAuthValue(hash: TpmHash, policy: Uint8Array): Uint8Array {
-  return extended(hash, policy, PolicyCommand.authValue);
 }
 
 /** What a signer signs to approve a policy for TPM2_PolicyAuthorize; the signature hashes it with `hash`. */

@@ -3,14 +3,7 @@
  * sections 12, 20, 23 and 31).
  */
 
-import {
-  bigEndian,
-  type Layout,
-  sized,
-  sizedBytes,
-  structure,
-  type ValueOf,
-} from '../../attestation/core/layout.ts';
+import { bigEndian, type Layout, sized, sizedBytes, structure } from '../../attestation/core/layout.ts';
 import {
   dataSized,
   digestSized,
@@ -40,7 +33,6 @@ const creationTicket = structure({ tag: u16(), hierarchy: u32(), digest: digestS
 
 /** TPMT_TK_VERIFIED: the TPM's note to itself that it has checked a signature. */
 const verifiedTicket = structure({ tag: u16({ oneOf: [VERIFIED] }), hierarchy: u32(), digest: digestSized });
-export type VerifiedTicket = ValueOf<typeof verifiedTicket>;
 
 /** Handles: the parent. */
 export const create = declare({
