@@ -6,8 +6,11 @@ import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
 import type { AuditRow } from '../../audit/rows.ts';
 import { serverSource } from '../../audit/server-source.ts';
 import type { LogSource } from '../../log/reader.ts';
+import { requireQuorum } from '../../log/witnessed-checkpoint.ts';
+import type { Witnessing } from '../../log/witness-policy.ts';
 import { logTrustOf, withLogCopy } from '../log-copy.ts';
 import { print, profileOption, remark, withServer } from '../options.ts';
+import { readWitnessing } from '../witness-policy.ts';
 
 export const auditAlarmRefusals = defineRefusals('unacceptable', {
   'audit-alarm': {
@@ -20,13 +23,17 @@ interface AuditOptions {
   readonly profile: string;
   readonly folder?: string;
   readonly state?: string;
+  readonly witnessPolicy?: string;
   readonly json?: true;
 }
 
+function isoTime(posixSeconds: number): string {
+  return `${new Date(posixSeconds * 1000).toISOString().slice(0, 19)}Z`;
+}
+
 function line({ index, at, what, who, text, effects }: AuditRow): string {
-  const time = new Date(at * 1000).toISOString().slice(0, 19);
   const brought = effects.length === 0 ? '' : ` -> ${effects.join(', ')}`;
-  return `${String(index).padStart(6)}  ${time}Z  ${what.padEnd(9)}  ${who}: ${text}${brought}`;
+  return `${String(index).padStart(6)}  ${isoTime(at)}  ${what.padEnd(9)}  ${who}: ${text}${brought}`;
 }
 
 function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: boolean): void {
@@ -47,9 +54,21 @@ function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: bool
   );
 }
 
+/** Without a policy the audit says that nobody else's view was compared; nothing here calls that witnessed. */
+async function requireWitnesses({ checkpoint }: AuditReport, witnesses: Witnessing): Promise<void> {
+  if (witnesses === 'not-required') {
+    remark('no witness policy was given: whether others were shown the same log is not checked');
+    return;
+  }
+  const cosignatures = await requireQuorum(checkpoint, witnesses);
+  const times = cosignatures.map(({ key, time }) => `${key.name} ${isoTime(Number(time))}`);
+  remark(`witnessed: ${times.join(', ')}`);
+}
+
 async function audit(options: AuditOptions): Promise<void> {
   const trust = await logTrustOf(options.profile);
   const { origin } = trust;
+  const witnesses = await readWitnessing(options.witnessPolicy ?? 'none', trust.keys);
   const previous = options.state === undefined ? undefined : await recallTreeHead(options.state, origin);
   const work = (source: LogSource): Promise<AuditReport> => auditReleaseLog(source, trust, previous);
   const report =
@@ -57,6 +76,7 @@ async function audit(options: AuditOptions): Promise<void> {
       ? await withServer(options.profile, (client) => work(serverSource(client)))
       : await withLogCopy(options.folder, trust, work);
   printReport(report, options.json === true);
+  await requireWitnesses(report, witnesses);
   const [alarm] = report.alarms;
   if (alarm !== undefined) {
     throw auditAlarmRefusals.error('audit-alarm', {
@@ -79,6 +99,10 @@ export function registerAudit(program: Command): void {
       'read a copy in place of the server: static files of a mirror, a log folder, a server home',
     )
     .option('--state <file>', 'remember what was verified, and refuse a log that contradicts it')
+    .option(
+      '--witness-policy <file>',
+      'demand the quorum of this policy for the checkpoint (C2SP tlog-policy)',
+    )
     .option('--json', 'one JSON document in place of lines')
     .action(audit);
 }
