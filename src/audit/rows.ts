@@ -10,7 +10,7 @@ export interface AuditRow {
   readonly index: number;
   /** POSIX seconds, by the server's clock. */
   readonly at: number;
-  readonly what: 'genesis' | 'statement' | 'enrolment' | 'granted' | 'refused';
+  readonly what: 'genesis' | 'statement' | 'enrolment' | 'custody' | 'granted' | 'refused';
   readonly who: string;
   readonly text: string;
   /** What the entry brought about, if anything: the last signature of a quorum does, those before do not. */
@@ -42,6 +42,10 @@ export function describeEntry(
       const hardware = entry.simulated ? 'simulated TPM' : 'TPM';
       const text = `${hardware} with endorsement key ${entry.endorsementKeyDigest.slice(0, 16)}`;
       return { ...head, what: 'enrolment', who: entry.lab, text };
+    }
+    case 'custody': {
+      const text = `${entry.provider} custody ${entry.custody} ${entry.event} ${entry.wrappingKeys.join(', ')}`;
+      return { ...head, what: 'custody', who: 'the server', text: text.trimEnd() };
     }
     case 'decision':
       return { ...head, what: entry.outcome, who: entry.lab, text: describeDecision(entry, state) };

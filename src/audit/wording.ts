@@ -85,6 +85,8 @@ export function describeEffect(effect: Effect, state: Known): string {
       return `${targetName(effect.target, state)} held as ${effect.hold}`;
     case 'resumed':
       return `${targetName(effect.target, state)} resumed`;
+    case 'custody-changed':
+      return `wrapping keys by ${effect.provider}: ${effect.event}`;
     case 'machine-enrolled':
       return `attestation key ${effect.attestationKeyName.slice(0, 20)} enrolled`;
   }

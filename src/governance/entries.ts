@@ -68,6 +68,26 @@ const enrolmentSchema = z.strictObject({
   certifiedBy: objectNameField.optional(),
 });
 
+/** Who may hold the wrapping keys of model keys, by the names that homes use. */
+export const CUSTODY_PROVIDERS = ['file', 'vault', 'tpm', 'pkcs11'] as const;
+
+export type CustodyProviderName = (typeof CUSTODY_PROVIDERS)[number];
+
+const custodyEventField = z.enum(['opened', 'rotated', 'retired', 'ended']);
+
+/** What became of the wrapping keys of this server (GV-70). */
+const custodySchema = z.strictObject({
+  ...head,
+  type: z.literal('custody'),
+  /** Counted from 0, without a gap. */
+  sequence: z.int().nonnegative(),
+  event: custodyEventField,
+  /** Number of the custody in the home of the server. */
+  custody: z.int().positive(),
+  provider: z.enum(CUSTODY_PROVIDERS),
+  wrappingKeys: z.array(z.string().regex(/^[A-Za-z0-9-]{1,64}$/)).max(512),
+});
+
 const leaseSchema = z.strictObject({
   lease: leaseIdentifierField,
   startsAt: posixSecondsField,
@@ -113,11 +133,13 @@ const entrySchema = z.discriminatedUnion('type', [
   statementSchema,
   enrolmentSchema,
   decisionSchema,
+  custodySchema,
 ]);
 
 export type GenesisEntry = z.infer<typeof genesisSchema>;
 export type StatementEntry = z.infer<typeof statementSchema>;
 export type EnrolmentEntry = z.infer<typeof enrolmentSchema>;
+export type CustodyEntry = z.infer<typeof custodySchema>;
 export type DecisionEntry = z.infer<typeof decisionSchema>;
 export type LogEntry = z.infer<typeof entrySchema>;
 export type Lease = z.infer<typeof leaseSchema>;

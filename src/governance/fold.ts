@@ -7,6 +7,7 @@
 
 import { envelopeOf, type EnrolmentEntry, type GenesisEntry, type LogEntry } from './entries.ts';
 import { checkDecision } from './decision-rules.ts';
+import { applyCustody, NO_CUSTODY } from './custody.ts';
 import { countSignature } from './quorum.ts';
 import { governanceRefusals } from './refusals.ts';
 import { accreditationAt, namesTpm, type Applied, type GovernanceState } from './state.ts';
@@ -49,6 +50,7 @@ export function initialState(genesis: GenesisEntry): GovernanceState {
     pending: new Map(),
     settled: new Set(),
     enrolments: new Map(),
+    custody: NO_CUSTODY,
   };
 }
 
@@ -83,6 +85,11 @@ export function applyEntry(state: GovernanceState, entry: LogEntry, index: numbe
     case 'decision':
       checkDecision(state, entry);
       return { state: next, effects: [] };
+    case 'custody': {
+      const { event, provider } = entry;
+      const custody = applyCustody(state, entry);
+      return { state: { ...next, custody }, effects: [{ effect: 'custody-changed', event, provider }] };
+    }
   }
 }
 

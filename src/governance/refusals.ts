@@ -100,6 +100,10 @@ export const governanceRefusals = defineRefusals('unacceptable', {
     means: 'A production log names simulated hardware.',
     hint: 'Simulated hardware works with evaluation servers only.',
   },
+  'governance-custody': {
+    means: 'An entry about the custody of wrapping keys does not follow from those before it.',
+    hint: 'Alarm: the key store of the server is not the one that its log speaks of, or the server was altered.',
+  },
   'governance-decision-illegal': {
     means: 'A logged grant breaks a floor that no policy can loosen.',
     hint: 'Alarm: the server that signed this log granted what it must not grant.',

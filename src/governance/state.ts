@@ -1,6 +1,6 @@
 /** The state of governance: what the log, read from its first entry, has made true. A value; nothing changes it. */
 
-import type { DeviceClaims } from './entries.ts';
+import type { CustodyEntry, CustodyProviderName, DeviceClaims } from './entries.ts';
 import type { Mode, Phase } from './fields.ts';
 import type {
   HoldTarget,
@@ -58,6 +58,22 @@ interface EnrolmentState {
   readonly simulated: boolean;
 }
 
+/** Who holds the wrapping keys of the server, by what it logged. */
+export interface CustodyState {
+  /** How many events were logged: the sequence of the next one. */
+  readonly events: number;
+  /** By number: those that were opened and have not ended. */
+  readonly open: ReadonlyMap<number, OpenCustodyState>;
+  /** The highest number that was opened. */
+  readonly lastNumber: number;
+}
+
+export interface OpenCustodyState {
+  readonly provider: CustodyProviderName;
+  /** Identifiers of the wrapping keys that are not retired, the current one last. */
+  readonly wrappingKeys: readonly string[];
+}
+
 export interface GovernanceState {
   readonly origin: string;
   readonly mode: Mode;
@@ -82,6 +98,7 @@ export interface GovernanceState {
   readonly settled: ReadonlySet<string>;
   /** By attestation key name, lower-case hex. */
   readonly enrolments: ReadonlyMap<string, EnrolmentState>;
+  readonly custody: CustodyState;
 }
 
 /** What one entry brought about. */
@@ -101,6 +118,11 @@ export type Effect =
   | { readonly effect: 'release-policy-set'; readonly epoch: number }
   | { readonly effect: 'held'; readonly target: HoldTarget; readonly hold: string }
   | { readonly effect: 'resumed'; readonly target: HoldTarget; readonly hold: string }
+  | {
+      readonly effect: 'custody-changed';
+      readonly event: CustodyEntry['event'];
+      readonly provider: CustodyProviderName;
+    }
   | { readonly effect: 'machine-enrolled'; readonly lab: string; readonly attestationKeyName: string };
 
 /** An entry was applied: the state after it, and what it brought about. */

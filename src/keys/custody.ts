@@ -4,6 +4,7 @@
  * section 5).
  */
 
+import type { CustodyProviderName } from '../governance/entries.ts';
 import type { Mode } from '../governance/fields.ts';
 
 /** What a wrapped model key is bound to: it opens for nothing else (KC-9). */
@@ -14,8 +15,7 @@ export interface ModelKeyContext {
   readonly mode: Mode;
 }
 
-export const CUSTODY_PROVIDERS = ['file', 'vault', 'tpm', 'pkcs11'] as const;
-export type CustodyProviderName = (typeof CUSTODY_PROVIDERS)[number];
+export type { CustodyProviderName } from '../governance/entries.ts';
 
 /** For people and for the log. Nothing in it is secret. */
 export interface CustodyDescription {

@@ -1,23 +1,17 @@
 /**
- * The store of model keys: wrapped by a custody, by manifest digest, put once (KC-9). Until there is a manifest a key
- * stands under its commitment instead, which is of the same form (KC-11).
+ * The store of model keys: wrapped by the custody of the home, by manifest digest, put once (KC-9). Until there is a
+ * manifest a key stands under its commitment instead, which is of the same form (KC-11).
  */
 
-import { open } from 'node:fs/promises';
-import { DatabaseSync } from 'node:sqlite';
-
-import type { Mode } from '../governance/fields.ts';
-import type { KeyCustody, ModelKeyContext } from './custody.ts';
+import type { ModelKeyContext } from './custody.ts';
+import { requireModelKey } from './custody-checks.ts';
+import type { CustodyHome } from './custody-provider.ts';
+import type { HomeCustodies } from './home-custodies.ts';
+import { ModelKeyDatabase } from './model-key-database.ts';
 import { keyUsageRefusals, keyUseRefusals } from './refusals.ts';
 
-const MODEL_KEY_BYTES = 32;
-const OWNER_ONLY = 0o600;
-
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS model_keys (
-    manifest_digest TEXT PRIMARY KEY NOT NULL,
-    wrapped BLOB NOT NULL
-  ) STRICT, WITHOUT ROWID`;
+/** How often a key is wrapped anew because its wrapping key was retired in between. */
+const MAX_ATTEMPTS = 3;
 
 export interface ModelKeyStore {
   /**
@@ -25,7 +19,7 @@ export interface ModelKeyStore {
    *
    * @param manifestDigest lower-case hexadecimal
    * @param key 32 bytes
-   * @throws RefusalError `model-key-exists`, `key-length-wrong`, `key-store-failed`
+   * @throws RefusalError `model-key-exists`, `key-length-wrong`, `key-store-failed`, and those of the custody
    */
   put(manifestDigest: string, key: Uint8Array): Promise<void>;
   /** @throws RefusalError `key-store-failed` */
@@ -35,10 +29,21 @@ export interface ModelKeyStore {
   /**
    * Unwraps a key for the time of one use and zeroes it afterwards, also when the use fails.
    *
-   * @throws RefusalError `model-key-unknown`, `key-wrapped-damaged`, `key-store-failed`, and those of `use`
+   * @throws RefusalError `model-key-unknown`, `key-wrapped-damaged`, `key-store-failed`, those of the custody, and those
+   *   of `use`
    */
   withKey<T>(manifestDigest: string, use: (key: Uint8Array) => T | Promise<T>): Promise<T>;
+  /** For what is done to all of them: rotation, migration, events. */
+  readonly database: ModelKeyDatabase;
   close(): void;
+}
+
+/** What a model key of a home is bound to (KC-9). */
+export function contextIn(
+  { origin, mode }: Pick<CustodyHome, 'origin' | 'mode'>,
+  manifestDigest: string,
+): ModelKeyContext {
+  return { manifestDigest, origin, mode };
 }
 
 /**
@@ -47,40 +52,25 @@ export interface ModelKeyStore {
  * @param options.path the SQLite file
  * @throws RefusalError `key-store-failed`
  */
-export async function openModelKeyStore(options: {
-  readonly path: string;
-  readonly custody: KeyCustody;
-  readonly origin: string;
-  readonly mode: Mode;
-}): Promise<ModelKeyStore> {
-  const { path, custody, origin, mode } = options;
-  const database = await openDatabase(path);
-  const context = (manifestDigest: string): ModelKeyContext => ({ manifestDigest, origin, mode });
-  const find = (manifestDigest: string): Uint8Array | undefined => {
-    const row = guarded(path, () =>
-      database.prepare('SELECT wrapped FROM model_keys WHERE manifest_digest = ?').get(manifestDigest),
-    );
-    return row?.['wrapped'] instanceof Uint8Array ? row['wrapped'] : undefined;
-  };
+export async function openModelKeyStore(
+  options: {
+    readonly path: string;
+    readonly custodies: Pick<HomeCustodies, 'current' | 'byNumber' | 'reload'>;
+  } & Pick<CustodyHome, 'origin' | 'mode'>,
+): Promise<ModelKeyStore> {
+  const { path, custodies } = options;
+  const database = await ModelKeyDatabase.open(path);
   return {
+    database,
     put: async (manifestDigest, key) => {
-      requireLength(key);
-      const wrapped = await custody.wrap(key, context(manifestDigest));
-      const { changes } = guarded(path, () =>
-        database
-          .prepare('INSERT INTO model_keys (manifest_digest, wrapped) VALUES (?, ?) ON CONFLICT DO NOTHING')
-          .run(manifestDigest, wrapped),
-      );
-      if (changes === 0) refuse('model-key-exists', manifestDigest, 'a model without a stored key', 'one');
+      await put(database, custodies, contextIn(options, manifestDigest), key);
     },
-    has: (manifestDigest) => find(manifestDigest) !== undefined,
+    has: (manifestDigest) => database.find(manifestDigest) !== undefined,
     discard: (name) => {
-      guarded(path, () => database.prepare('DELETE FROM model_keys WHERE manifest_digest = ?').run(name));
+      database.delete(name);
     },
     withKey: async (manifestDigest, use) => {
-      const wrapped = find(manifestDigest);
-      if (wrapped === undefined) refuse('model-key-unknown', manifestDigest, 'a stored key', 'none');
-      const key = await custody.unwrap(wrapped, context(manifestDigest));
+      const key = await take(database, custodies, contextIn(options, manifestDigest));
       try {
         return await use(key);
       } finally {
@@ -93,48 +83,58 @@ export async function openModelKeyStore(options: {
   };
 }
 
-async function openDatabase(path: string): Promise<DatabaseSync> {
-  try {
-    // SQLite gives its journal files the mode of the database file, so that is made first and for the owner alone.
-    const file = await open(path, 'a', OWNER_ONLY);
-    await file.close();
-    const database = new DatabaseSync(path);
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000');
-    database.exec(SCHEMA);
-    return database;
-  } catch (cause) {
-    throw storeFailed(path, cause);
+type Custodies = Pick<HomeCustodies, 'current' | 'byNumber' | 'reload'>;
+
+async function put(
+  database: ModelKeyDatabase,
+  custodies: Custodies,
+  context: ModelKeyContext,
+  key: Uint8Array,
+): Promise<void> {
+  requireModelKey(key);
+  const { manifestDigest } = context;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
+    const { number, custody } = custodies.current;
+    const wrapped = await custody.wrap(key, context);
+    const row = { manifestDigest, custody: number, wrapped };
+    const insertion = database.insert(row, custody.wrappingKeyOf(wrapped));
+    if (insertion === 'stored') return;
+    if (insertion === 'exists')
+      refuse('model-key-exists', manifestDigest, 'a model without a stored key', 'one');
+    await custodies.reload();
   }
+  throw keyUseRefusals.error('key-store-failed', {
+    field: manifestDigest,
+    expected: 'a wrapping key that is not retired (KC-82)',
+    found: `one that is, ${MAX_ATTEMPTS} times`,
+  });
 }
 
-function guarded<T>(path: string, use: () => T): T {
-  try {
-    return use();
-  } catch (cause) {
-    throw storeFailed(path, cause);
-  }
-}
-
-function storeFailed(path: string, cause: unknown) {
-  return keyUseRefusals.error(
-    'key-store-failed',
-    {
-      field: path,
-      expected: 'a usable SQLite file',
-      found: cause instanceof Error ? cause.message : 'an error',
-    },
-    { cause },
-  );
-}
-
-function requireLength(key: Uint8Array): void {
-  if (key.length !== MODEL_KEY_BYTES) {
-    refuse('key-length-wrong', 'key', `${MODEL_KEY_BYTES} bytes`, `${key.length} bytes`);
+/**
+ * A rotation may put the row under another wrapping key, and retire the one that was read here, while the custody is
+ * asked: then the row is read again.
+ */
+async function take(
+  database: ModelKeyDatabase,
+  custodies: Custodies,
+  context: ModelKeyContext,
+): Promise<Uint8Array> {
+  const { manifestDigest } = context;
+  for (;;) {
+    const row = database.find(manifestDigest);
+    if (row === undefined) refuse('model-key-unknown', manifestDigest, 'a stored key', 'none');
+    try {
+      const { custody } = await custodies.byNumber(row.custody);
+      return await custody.unwrap(row.wrapped, context);
+    } catch (error) {
+      const now = database.find(manifestDigest);
+      if (now === undefined || Buffer.from(now.wrapped).equals(row.wrapped)) throw error;
+    }
   }
 }
 
 function refuse(
-  code: 'model-key-exists' | 'model-key-unknown' | 'key-length-wrong',
+  code: 'model-key-exists' | 'model-key-unknown',
   field: string,
   expected: string,
   found: string,

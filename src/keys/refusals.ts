@@ -75,6 +75,19 @@ export const keyUsageRefusals = defineRefusals('usage', {
     means: 'A wrapping key that stored model keys need would be forgotten.',
     hint: 'Run `weightgate custody rotate` to its end first, then retire.',
   },
+  'custody-not-chosen': {
+    means:
+      'The home of a server does not say who holds its wrapping keys, or not as this release can use it.',
+    hint: 'Restore custody.yaml. A new server chooses with `weightgate init --custody`.',
+  },
+  'custody-busy': {
+    means: 'Another command is changing the custody of this home.',
+    hint: 'Wait until it is done; a command that was killed holds nothing.',
+  },
+  'custody-unfinished': {
+    means: 'Keys are still on their way from one wrapping key or custody to another.',
+    hint: 'Run the command that was interrupted again: it goes on where it stopped.',
+  },
   'custody-closed': {
     means: 'A custody of model keys was used after it was closed.',
     hint: 'Open the home again.',

@@ -8,8 +8,8 @@ import type { TrustAnchor } from '../../attestation/core/certificate-path.ts';
 import { nvidiaGpuDeviceClass, nvswitchDeviceClass } from '../../attestation/nvidia-gpu/device-class.ts';
 import { sevSnpDeviceClass } from '../../attestation/sev-snp/device-class.ts';
 import { tpmDeviceClass } from '../../attestation/tpm/device-class.ts';
-import { openFileCustody } from '../keys/file/file-custody.ts';
-import { moveFormerWrappingKey } from '../keys/file/keyring-upgrade.ts';
+import type { CustodyHome } from '../keys/custody-provider.ts';
+import { HomeCustodies } from '../keys/home-custodies.ts';
 import { openKeyring, type Keyring } from '../keys/keyring.ts';
 import { openModelKeyStore, type ModelKeyStore } from '../keys/model-key-store.ts';
 import { openReleaseLog } from '../log/log-folder.ts';
@@ -25,6 +25,7 @@ import { NvidiaRemoteService } from '../platform/collateral/nvidia-remote-servic
 import { NvidiaServices } from '../platform/collateral/nvidia-services.ts';
 import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
 import { readAnchors, readIntermediates } from './anchors.ts';
+import { logCustodyEvents } from './custody-log.ts';
 import type { VerifierSetup } from './evidence.ts';
 import { GovernanceLog } from './governance-log.ts';
 import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
@@ -39,6 +40,8 @@ import { ServerWitnesses } from './witnesses.ts';
 export interface ServerKeys {
   readonly configuration: HomeConfiguration;
   readonly keyring: Keyring;
+  readonly custodyHome: CustodyHome;
+  readonly custodies: HomeCustodies;
   readonly modelKeys: ModelKeyStore;
   close(): Promise<void>;
 }
@@ -46,26 +49,25 @@ export interface ServerKeys {
 /**
  * Opens the keys of a home.
  *
- * @throws RefusalError `home-not-found`, `configuration-yaml`, `shape-mismatch`, `key-*`, `keyring-other-server`
+ * @throws RefusalError `home-not-found`, `configuration-yaml`, `shape-mismatch`, `key-*`, `keyring-other-server`,
+ *   `custody-*`
  */
 export async function openServerKeys(home: string, passphrase: string): Promise<ServerKeys> {
   const configuration = await readExistingConfiguration(home);
   const { mode, origin } = configuration;
-  const keyringPath = join(home, HOME_PLACES.keyring);
-  const keyring = await openKeyring({ path: keyringPath, mode, origin, passphrase });
-  const wrappingKeys = { path: join(home, HOME_PLACES.wrappingKeys), mode, origin, passphrase };
-  await moveFormerWrappingKey(keyringPath, wrappingKeys);
-  const custody = await openFileCustody(wrappingKeys);
+  const keyring = await openKeyring({ path: join(home, HOME_PLACES.keyring), mode, origin, passphrase });
+  const custodyHome = { folder: home, mode, origin, passphrase };
+  const custodies = await HomeCustodies.open(custodyHome);
   try {
     const path = join(home, HOME_PLACES.modelKeys);
-    const modelKeys = await openModelKeyStore({ path, custody, origin, mode });
+    const modelKeys = await openModelKeyStore({ path, custodies, origin, mode });
     const close = async (): Promise<void> => {
       modelKeys.close();
-      await custody.close();
+      await custodies.close();
     };
-    return { configuration, keyring, modelKeys, close };
+    return { configuration, keyring, custodies, custodyHome, modelKeys, close };
   } catch (error) {
-    await custody.close();
+    await custodies.close();
     throw error;
   }
 }
@@ -113,6 +115,7 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     closers.push(() => log.close());
     const governance = await GovernanceLog.open(log, log.published.replay(), clock);
     refuseOtherIdentity(governance, configuration, logKeyOf(identity));
+    await logCustodyEvents(keys, governance);
     const storage = ServerStorage.open(join(home, HOME_PLACES.storage));
     closers.push(() => {
       storage.close();

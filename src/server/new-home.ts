@@ -10,7 +10,13 @@ import { encodeEntry } from '../governance/entries.ts';
 import type { Mode } from '../governance/fields.ts';
 import { initialState } from '../governance/fold.ts';
 import type { TrustRoot } from '../governance/trust-root.ts';
-import { createFileCustody } from '../keys/file/file-custody.ts';
+import { tryCustody } from '../keys/custody-maintenance.ts';
+import {
+  FILE_CUSTODY,
+  prepareCustody,
+  writeCustodies,
+  type CustodyConfiguration,
+} from '../keys/home-custodies.ts';
 import { createKeyring, openKeyring } from '../keys/keyring.ts';
 import { createReleaseLog } from '../log/log-folder.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -38,6 +44,8 @@ export interface NewHome {
   readonly names: readonly string[];
   /** Opens the keyring; chosen by the operator. */
   readonly passphrase: string;
+  /** Holds the wrapping keys; without it the file custody, which a production server does not have. */
+  readonly custody?: Pick<CustodyConfiguration, 'provider' | 'settings'>;
   readonly clock: Clock;
 }
 
@@ -54,7 +62,8 @@ export interface HomeIdentity {
  * The folder appears when it is complete; after a failure or an interrupt nothing is left.
  *
  * @param signal aborts between the steps
- * @throws RefusalError `home-exists`, `governance-genesis`, `governance-trust-root`, `key-*`, `log-*`, `file-*`
+ * @throws RefusalError `home-exists`, `governance-genesis`, `governance-trust-root`, `key-*`, `custody-*`, `log-*`,
+ *   `file-*`
  */
 export async function createServerHome(home: NewHome, signal?: AbortSignal): Promise<HomeIdentity> {
   const path = resolve(home.path);
@@ -65,6 +74,8 @@ export async function createServerHome(home: NewHome, signal?: AbortSignal): Pro
     const authorityCertificate = await writeTls(partial, home);
     signal?.throwIfAborted();
     const logKey = await beginLog(partial, home);
+    signal?.throwIfAborted();
+    await chooseCustody(partial, home);
     signal?.throwIfAborted();
     ServerStorage.create(join(partial, HOME_PLACES.storage)).close();
     await writeConfiguration(partial, home);
@@ -98,14 +109,21 @@ async function writeTls(home: string, { names, clock }: NewHome): Promise<string
   return authority.certificate;
 }
 
+/** A home whose custody does not work is not made (KC-80). */
+async function chooseCustody(folder: string, home: NewHome): Promise<void> {
+  const { mode, origin, passphrase, custody = FILE_CUSTODY } = home;
+  const current = { number: 1, provider: custody.provider, settings: custody.settings };
+  const custodyHome = { folder, mode, origin, passphrase };
+  await prepareCustody(current, custodyHome);
+  await tryCustody(current, custodyHome);
+  await writeCustodies(folder, { version: 1, current, former: null });
+}
+
 /** Makes the keyring and the log, and logs the genesis entry (RP-6). */
 async function beginLog(folder: string, home: NewHome): Promise<string> {
   const { mode, origin, passphrase, trustRoot, clock } = home;
   const path = join(folder, HOME_PLACES.keyring);
   await createKeyring({ path, mode, origin, passphrase });
-  if (mode === 'evaluation') {
-    await createFileCustody({ path: join(folder, HOME_PLACES.wrappingKeys), mode, origin, passphrase });
-  }
   const keyring = await openKeyring({ path, mode, origin, passphrase });
   const identity = logIdentityOf(keyring, origin);
   const logKey = logKeyOf(identity);

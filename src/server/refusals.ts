@@ -85,7 +85,8 @@ export const renewalRefusals = defineRefusals('unacceptable', {
     hint: 'A lease ends with the start of the machine that it was given to: ask for a new lease.',
   },
   'machine-lease-live': {
-    means: 'The machine was restarted, and a lease from before has not ended: a copy of it would look the same.',
+    means:
+      'The machine was restarted, and a lease from before has not ended: a copy of it would look the same.',
     hint: 'Wait until the last lease of this machine has ended; its length stands in the release policy.',
   },
 });
@@ -148,6 +149,10 @@ export const homeRefusals = defineRefusals('environment', {
   'home-mode': {
     means: 'The mode or origin of the home is not the one that its log began with.',
     hint: 'No setting turns an evaluation server into a production one. Restore the configuration or make a new home.',
+  },
+  'home-custody-behind': {
+    means: 'The key store of the home is older than what the log says of its wrapping keys.',
+    hint: 'Restore the key store and custody.yaml that belong to this log: keys may be missing in these.',
   },
   'home-anchor': {
     means: "A vendor's authority cannot be read.",

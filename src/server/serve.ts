@@ -4,6 +4,7 @@ import packageDocument from '../../package.json' with { type: 'json' };
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/logging.ts';
 import { createApp } from './app.ts';
+import { watchCustody, type CustodyWatch } from './custody-log.ts';
 import type { ServerHome } from './home.ts';
 import { startListener, type Listener } from './listener.ts';
 
@@ -37,18 +38,25 @@ export async function startServer(home: ServerHome, logger: Logger, clock: Clock
     const options = { folder: home.path, tls, listen, connections: limits.connections };
     const listener = await startListener(options, app);
     const { address } = listener;
+    const watch = watchCustody(home, home.governance, logger);
     logger.info({ address, mode: home.configuration.mode, origin: home.configuration.origin }, 'serving');
-    return { address, close: closeOnce(listener, home, logger) };
+    return { address, close: closeOnce(listener, watch, home, logger) };
   } catch (error) {
     await home.closeAll();
     throw error;
   }
 }
 
-function closeOnce(listener: Listener, home: ServerHome, logger: Logger): () => Promise<void> {
+function closeOnce(
+  listener: Listener,
+  watch: CustodyWatch,
+  home: ServerHome,
+  logger: Logger,
+): () => Promise<void> {
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await listener.close();
+    await watch.stop();
     await home.closeAll();
     logger.info('stopped');
   };

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it } from 'vitest';
 
+import type { KeyCustody } from '../../src/keys/custody.ts';
 import { openModelKeyStore, type ModelKeyStore } from '../../src/keys/model-key-store.ts';
 import { newFileCustody } from '../support/file-custody.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
@@ -11,6 +12,11 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const manifestDigest = 'ab'.repeat(32);
 const identity = { origin: 'example.org/evaluation', mode: 'evaluation' } as const;
+
+function oneCustody(custody: KeyCustody) {
+  const current = { number: 1, provider: 'file', settings: {}, custody } as const;
+  return { current, byNumber: () => Promise.resolve(current), reload: () => Promise.resolve() };
+}
 
 interface TestStore {
   readonly path: string;
@@ -20,7 +26,7 @@ interface TestStore {
 
 async function newStore(): Promise<TestStore> {
   const path = join(await temporaryFolder(), 'model-keys.sqlite');
-  const server = { ...identity, custody: await newFileCustody() };
+  const server = { ...identity, custodies: oneCustody(await newFileCustody()) };
   return { path, store: await openModelKeyStore({ path, ...server }), server };
 }
 
@@ -94,7 +100,7 @@ describe('model key store', () => {
 
   it('answers a file that is no store with a refusal', async () => {
     const path = join(await temporaryFolder(), 'model-keys.sqlite');
-    const server = { ...identity, custody: await newFileCustody() };
+    const server = { ...identity, custodies: oneCustody(await newFileCustody()) };
     await writeFile(path, 'this is no database, and long enough to be read as one'.repeat(20));
     expect(await refusalCodeAsync(() => openModelKeyStore({ path, ...server }))).toBe('key-store-failed');
     const nowhere = join(path, 'below', 'a-file');
