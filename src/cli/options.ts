@@ -3,6 +3,7 @@
 import { Option } from 'commander';
 
 import { toBase64 } from '../../attestation/core/bytes.ts';
+import { ORDINARY_LOG_FILES } from '../agent/tpm/measurement-logs.ts';
 import { publicKeyField } from '../governance/fields.ts';
 import { openSigningKey, readSigningKeyIdentity, type NamedSigner } from '../keys/signing-key.ts';
 import { createHttpClient, type HttpClient } from '../platform/http-client.ts';
@@ -37,6 +38,15 @@ export const listenOption = (description: string, address: string): Option =>
 export const tpmOption = (): Option =>
   new Option('--tpm <tcti>', 'the TPM: device:/dev/tpmrm0, swtpm:host=…,port=…, tabrmd:').default(
     'device:/dev/tpmrm0',
+  );
+
+/** For machines whose kernel shows its logs elsewhere, and for software TPMs. */
+export const tpmEventLogOption = (): Option =>
+  new Option('--tpm-event-log <file>', 'the boot event log').default(ORDINARY_LOG_FILES.eventLog);
+
+export const tpmImaListOption = (): Option =>
+  new Option('--tpm-ima-list <file>', 'the list of files that the kernel measured').default(
+    ORDINARY_LOG_FILES.imaList,
   );
 
 export const nvidiaGpuOption = (): Option =>

@@ -7,6 +7,7 @@ import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import type { Refusal } from '../../attestation/core/refusal.ts';
 import { requestRelease } from '../../src/agent/key-release.ts';
 import { manufactureSoftwareTpm, SoftwareTpm } from '../../src/agent/simulated/software-tpm.ts';
+import { GOOD_BOOT, OTHER_COMMAND_LINE, OTHER_KERNEL } from '../../src/cli/demo/boots.ts';
 import { TpmAttester } from '../../src/agent/tpm/attester.ts';
 import { sendForgedEvidence, sendTwice, type Asking } from '../../src/cli/demo/attacks.ts';
 import { formatVerifierKey, makeVerifierKey } from '../../src/log/verifier-key.ts';
@@ -62,7 +63,9 @@ describe.skipIf(swtpmMissing !== undefined)('attempts to get the key that are re
 
   // The first of all: no agent of this machine has enrolled yet.
   it('RP-12: an attestation key that was not enrolled', async () => {
-    const attester = await TpmAttester.open(road.machine.address);
+    const attester = await TpmAttester.open(road.machine.address, {
+      logs: { eventLog: road.machine.eventLog },
+    });
     try {
       const ask = () => road.asLab((options, subject) => requestRelease(options, subject, [attester]));
       expect(await refusalCodeAsync(ask)).toBe('tpm-not-enrolled');
@@ -86,11 +89,20 @@ describe.skipIf(swtpmMissing !== undefined)('attempts to get the key that are re
   });
 
   it('RP-19: a machine that booted something else', async () => {
-    await road.machine.rebootInto('other');
+    await road.machine.rebootInto(OTHER_KERNEL);
     try {
-      expect(await attempt({})).toEqual({ exitCode: 1, code: 'tpm-pcr-value' });
+      expect(await attempt({})).toEqual({ exitCode: 1, code: 'tpm-boot-image' });
     } finally {
-      await road.machine.rebootInto('good');
+      await road.machine.rebootInto(GOOD_BOOT);
+    }
+  });
+
+  it('BC-20: a machine that booted with another command line', async () => {
+    await road.machine.rebootInto(OTHER_COMMAND_LINE);
+    try {
+      expect(await attempt({})).toEqual({ exitCode: 1, code: 'tpm-boot-loader' });
+    } finally {
+      await road.machine.rebootInto(GOOD_BOOT);
     }
   });
 

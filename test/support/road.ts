@@ -123,6 +123,7 @@ export class Road {
       ...['agent', 'run', this.path('bundle'), '--profile', profile, '--policy', POLICY],
       ...['--lab', lab, '--key', this.path(`${key}.key`), '--purpose', purpose],
       ...['--witness-policy', 'none'],
+      ...['--tpm-event-log', this.machine.eventLog],
       ...['--tpm', changes.tpm ?? this.machine.address, '--listen', '127.0.0.1:0', ...this.passphrase],
     );
   }
@@ -183,7 +184,9 @@ export class Road {
 
   /** The key of the sealed model, by an honest release to this process. */
   async releaseModelKey(): Promise<Uint8Array> {
-    const attester = await TpmAttester.open(this.machine.address);
+    const attester = await TpmAttester.open(this.machine.address, {
+      logs: { eventLog: this.machine.eventLog },
+    });
     try {
       return await this.asLab(async (options, subject) => {
         await enrol(options, attester);
@@ -242,7 +245,8 @@ export class Road {
     const [endorsementKey] = await Promise.all([this.endorsementKey(), this.writeReleaseSettings()]);
     const reference = this.path('reference.json');
     await this.succeed(
-      ...['reference', 'record', '--tpm', this.machine.address, '--pcrs', '0,2,4,7', '--name', 'good'],
+      ...['reference', 'record', '--tpm', this.machine.address, '--pcrs', '0,2,7', '--name', 'good'],
+      ...['--boot', 'images,loader', '--tpm-event-log', this.machine.eventLog],
       ...['--source', 'the machine of the test', '--out', reference],
     );
     await Promise.all([

@@ -1,34 +1,27 @@
 /** A machine of the demonstration with a TPM in software, which boots as a good machine or as another one. */
 
-import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
 
-import { fromBase64, toBase64, toUtf8 } from '../../../attestation/core/bytes.ts';
+import { fromBase64, toBase64 } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import {
   manufactureSoftwareTpm,
   SoftwareTpm,
   softwareTpmAnchors,
-  type BootMeasurements,
 } from '../../agent/simulated/software-tpm.ts';
+import { writeEventLog } from '../../agent/simulated/event-log-writer.ts';
 import { TpmAttester } from '../../agent/tpm/attester.ts';
+import {
+  type DemoBoot,
+  eventsOf,
+  GOOD_BOOT,
+  measurementsOf,
+  OTHER_COMMAND_LINE,
+  OTHER_KERNEL,
+} from './boots.ts';
 import { alone, type BadState, type DemoDevice, type OpenDevices } from './device.ts';
-
-/** Stand-ins for what firmware and boot loader measure into the PCRs that the shipped release policy asks for. */
-const GOOD_BOOT = {
-  0: 'firmware 1.0',
-  2: 'option ROMs',
-  4: 'boot loader and kernel 6.1',
-  7: 'Secure Boot on',
-};
-const OTHER_BOOT = { ...GOOD_BOOT, 4: 'boot loader and a kernel of somebody else' };
-
-function measurementsOf(boot: Readonly<Record<string, string>>): BootMeasurements {
-  const digest = (text: string): Uint8Array => createHash('sha256').update(toUtf8(text)).digest();
-  return Object.fromEntries(Object.entries(boot).map(([pcr, text]) => [pcr, [digest(text)]]));
-}
 
 const SETTINGS = join(import.meta.dirname, '..', '..', '..', 'policies', 'release', 'settings.yaml');
 
@@ -36,15 +29,10 @@ export class DemoMachine implements DemoDevice {
   readonly kind = 'a TPM';
   readonly settings = SETTINGS;
   readonly checks =
-    'endorsement certificate, credential activation, quote, PCRs, nonce, policy, log proof, key commitment';
+    'endorsement certificate, credential activation, quote, PCRs, boot log, nonce, policy, log proof, key commitment';
   readonly badStates: readonly BadState[] = [
-    {
-      what: 'another kernel booted',
-      enter: async () => {
-        await this.rebootInto('other');
-        return this.options;
-      },
-    },
+    this.stateAfter('another kernel booted', OTHER_KERNEL),
+    this.stateAfter('the kernel booted with a shell in place of the system', OTHER_COMMAND_LINE),
   ];
   private readonly tpm: SoftwareTpm;
 
@@ -57,8 +45,28 @@ export class DemoMachine implements DemoDevice {
     await mkdir(folder, { recursive: true });
     await manufactureSoftwareTpm(folder);
     const machine = new DemoMachine(await SoftwareTpm.start(folder));
-    await machine.tpm.measureBoot(measurementsOf(GOOD_BOOT));
+    await machine.boot(GOOD_BOOT);
     return machine;
+  }
+
+  private stateAfter(what: string, boot: DemoBoot): BadState {
+    const enter = async (): Promise<readonly string[]> => {
+      await this.rebootInto(boot);
+      return this.options;
+    };
+    return { what, enter };
+  }
+
+  /** The TPM is at its initial values. */
+  private async boot(boot: DemoBoot): Promise<void> {
+    const events = eventsOf(boot);
+    await this.tpm.measureBoot(measurementsOf(events));
+    await writeFile(this.eventLog, writeEventLog(events));
+  }
+
+  /** Where this machine keeps what a kernel would show under /sys. */
+  get eventLog(): string {
+    return join(this.tpm.folder, 'binary_bios_measurements');
   }
 
   get address(): string {
@@ -75,7 +83,7 @@ export class DemoMachine implements DemoDevice {
   }
 
   get options(): readonly string[] {
-    return ['--device', 'tpm', '--tpm', this.address];
+    return ['--device', 'tpm', '--tpm', this.address, '--tpm-event-log', this.eventLog];
   }
 
   runOptions(): readonly string[] {
@@ -94,14 +102,15 @@ export class DemoMachine implements DemoDevice {
     const file = join(folder, 'reference.json');
     const name = 'good-boot';
     const command = [
-      ...['reference', 'record', '--tpm', this.address, '--pcrs', '0,2,4,7', '--name', name],
+      ...['reference', 'record', '--tpm', this.address, '--pcrs', '0,2,7', '--name', name],
+      ...['--boot', 'images,loader', '--tpm-event-log', this.eventLog],
       ...['--source', 'the machine of the demonstration', '--out', file],
     ];
     return { commands: [command], documents: [{ name, file }] };
   }
 
   open(): Promise<OpenDevices> {
-    return alone(TpmAttester.open(this.address));
+    return alone(TpmAttester.open(this.address, { logs: { eventLog: this.eventLog } }));
   }
 
   /** The last byte of the statement belongs to the digest of the PCR values. */
@@ -113,12 +122,12 @@ export class DemoMachine implements DemoDevice {
   }
 
   restore(): Promise<void> {
-    return this.rebootInto('good');
+    return this.rebootInto(GOOD_BOOT);
   }
 
-  async rebootInto(boot: 'good' | 'other'): Promise<void> {
+  async rebootInto(boot: DemoBoot): Promise<void> {
     await this.tpm.reset();
-    await this.tpm.measureBoot(measurementsOf(boot === 'good' ? GOOD_BOOT : OTHER_BOOT));
+    await this.boot(boot);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
