@@ -11,6 +11,7 @@ export type Register = (program: Command) => void;
 export const COMMANDS: ReadonlyMap<string, () => Promise<Register>> = new Map([
   ['key', async () => (await import('./commands/key.ts')).registerKey],
   ['init', async () => (await import('./commands/init.ts')).registerInit],
+  ['custody', async () => (await import('./commands/custody.ts')).registerCustody],
   ['seal', async () => (await import('./commands/seal.ts')).registerSeal],
   ['verify', async () => (await import('./commands/verify.ts')).registerVerify],
   ['bundle', async () => (await import('./commands/bundle.ts')).registerBundle],
