@@ -28,6 +28,7 @@ export const eventLogViewChecks = defineChecks('inauthentic', {
 
 export interface EventLine {
   readonly index: number;
+  readonly pcr: number;
   readonly type: string;
   readonly digest: string;
   readonly covers: Coverage['covers'];
@@ -74,13 +75,19 @@ function secureBootText(log: EventLog, bank: TpmHash): string {
   }
 }
 
-function eventLines({ events }: EventLog, bank: TpmHash, pcr: number): readonly EventLine[] {
+function eventLines(log: EventLog, bank: TpmHash, pcr: number): readonly EventLine[] {
+  return extendingLines(log, bank).filter((line) => line.pcr === pcr);
+}
+
+/** Each record that extends a register in the bank, in the order of the log. */
+export function extendingLines({ events }: EventLog, bank: TpmHash): readonly EventLine[] {
   return events.flatMap((event, index) => {
+    const { pcr } = event;
     const digest = event.digests.get(bank.algorithm);
-    if (event.pcr !== pcr || event.type === EventType.noAction || digest === undefined) return [];
+    if (event.type === EventType.noAction || digest === undefined) return [];
     const { covers } = coverageOf(event, bank);
     const type = eventTypeName(event.type) ?? `0x${event.type.toString(16)}`;
-    return [{ index, type, digest: toHex(digest), covers, data: dataText(event) }];
+    return [{ index, pcr, type, digest: toHex(digest), covers, data: dataText(event) }];
   });
 }
 
@@ -95,9 +102,15 @@ const TEXT = /^[\x20-\x7e\n\t]+$/;
 /** Whoever wrote the log chose these bytes: nothing unprintable reaches a terminal. */
 function dataText({ type, data }: LoggedEvent): string {
   if (VARIABLE_TYPES.has(type)) return variableText(data);
-  const end = data.at(-1) === 0 ? data.length - 1 : data.length;
-  const text = new TextDecoder().decode(data.subarray(0, end));
+  const text = decodedText(data);
   return TEXT.test(text) ? excerpt(text) : `${data.length} bytes ${toHex(data.subarray(0, 16))}`;
+}
+
+/** systemd writes UTF-16; in it every other byte of a plain text is zero. */
+function decodedText(data: Uint8Array): string {
+  const isWide =
+    data.length >= 2 && data.length % 2 === 0 && data.every((byte, i) => i % 2 === 0 || byte === 0);
+  return new TextDecoder(isWide ? 'utf-16le' : 'utf-8').decode(data).replace(/\0$/, '');
 }
 
 function variableText(bytes: Uint8Array): string {
@@ -111,12 +124,19 @@ function variableText(bytes: Uint8Array): string {
   }
 }
 
-export function treeLines({ format, bank, secureBoot, registers }: EventLogTree): readonly string[] {
+export function headLines({ format, bank, secureBoot }: EventLogTree): readonly string[] {
   return [
     `log          ${format}, bank ${bank}; nothing of it is proven until a quote has these registers`,
     `secure boot  ${secureBoot}`,
-    ...registers.flatMap(({ pcr, value, events }) => [`PCR ${pcr}  ${value}`, ...events.map(eventText)]),
   ];
+}
+
+export function treeLines(tree: EventLogTree): readonly string[] {
+  const registers = tree.registers.flatMap(({ pcr, value, events }) => [
+    `PCR ${pcr}  ${value}`,
+    ...events.map(eventText),
+  ]);
+  return [...headLines(tree), ...registers];
 }
 
 const MARKS: Readonly<Record<Coverage['covers'], string>> = {
@@ -126,7 +146,7 @@ const MARKS: Readonly<Record<Coverage['covers'], string>> = {
   nothing: 'untrusted',
 };
 
-function eventText({ index, type, digest, covers, data }: EventLine): string {
+export function eventText({ index, type, digest, covers, data }: EventLine): string {
   return `  [${index}] ${type}  ${digest.slice(0, 16)}…  ${MARKS[covers]}: ${data}`;
 }
 

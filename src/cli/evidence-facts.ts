@@ -12,11 +12,15 @@ import { readKeyCertificate } from '../../attestation/sev-snp/key-certificate.ts
 import { readReport, SigningKey, type AttestationReport } from '../../attestation/sev-snp/layout.ts';
 import { cpuidText, productLineOf, type ProductLine } from '../../attestation/sev-snp/product.ts';
 import { readTcb, tcbEncodingOf } from '../../attestation/sev-snp/tcb.ts';
-import { attest } from '../../attestation/tpm/layout.ts';
+import { readEventLog } from '../../attestation/tpm/event-log/read.ts';
+import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { Algorithm, attest } from '../../attestation/tpm/layout.ts';
 import { DEVICE_CLASSES } from '../server/device-classes.ts';
 import { certificateSummary } from './evidence-certificate.ts';
 import { readInput } from './evidence-files.ts';
 import { nvidiaFacts } from './evidence-nvidia-facts.ts';
+import { bootPhases, phaseLines } from './event-log-phases.ts';
+import { eventLogTree } from './event-log-tree.ts';
 import {
   evidenceOf,
   readCertificates,
@@ -121,7 +125,24 @@ function bundleFacts(bytes: Uint8Array): object {
 function deviceFacts(evidence: object): object {
   if (isSevSnp(evidence)) return reportAndCertificates(evidence.reportBytes, evidence.certificates);
   if (!('attest' in evidence) || !(evidence.attest instanceof Uint8Array)) return evidence;
-  return { ...evidence, attest: decode(attest, evidence.attest, 'attest') };
+  const quote = { ...evidence, attest: decode(attest, evidence.attest, 'attest') };
+  if (!('eventLog' in evidence) || !(evidence.eventLog instanceof Uint8Array)) return quote;
+  return { ...quote, eventLog: bootFacts(evidence.eventLog) };
+}
+
+const SHOWN_BANK = tpmHash(Algorithm.sha256, 'bank');
+
+/** What the log tells of the boot, as a person reads it; a log that cannot be read says why. */
+function bootFacts(bytes: Uint8Array): object {
+  try {
+    const log = readEventLog(bytes);
+    const { registers: _, ...head } = eventLogTree(log, SHOWN_BANK);
+    const phases = bootPhases(log, SHOWN_BANK).map((phase) => phaseLines([phase]));
+    return { ...head, phases };
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return { unreadable: error.message };
+  }
 }
 
 function isSevSnp(evidence: object): evidence is SevSnpEvidence {

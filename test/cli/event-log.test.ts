@@ -23,8 +23,51 @@ const OTHER = EVENTS.map((event, i) =>
   i === 0 ? { ...event, data: toUtf8('Calling something else') } : event,
 );
 
+const IMAGE_DIGEST = new Uint8Array(32).fill(0xab);
+const wide = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'utf16le'));
+const STORY = [
+  { pcr: 4, type: EventType.efiAction, data: toUtf8('Calling EFI Application from Boot Option') },
+  separator(4),
+  { pcr: 4, type: EventType.efiBootServicesApplication, data: toUtf8('path'), digest: IMAGE_DIGEST },
+  { pcr: 11, type: EventType.ipl, data: wide('.linux\0'), digest: new Uint8Array(32).fill(1) },
+  { pcr: 12, type: EventType.ipl, data: wide('quiet\0') },
+  { pcr: 5, type: EventType.efiAction, data: toUtf8('Exit Boot Services Invocation') },
+];
+
+/** A document with the registers of one boot, one image and one section; PCR 12 is that of the story. */
+function referenceOf(events: typeof STORY, image: string): object {
+  const registers = (of: typeof STORY) =>
+    new Map(replayEventLog(readEventLog(writeEventLog(of)), Algorithm.sha256));
+  const zeros = '00'.repeat(32);
+  const value = (pcr: number) => [toHex(registers(events).get(pcr) ?? new Uint8Array(32))];
+  return {
+    version: 2,
+    class: 'tpm',
+    name: 'boot',
+    bank: 'sha256',
+    pcrs: { 4: value(4), 11: value(11), 12: [toHex(registers(STORY).get(12) ?? new Uint8Array(0))] },
+    boot: {
+      images: [image],
+      loader: { digests: [], texts: [] },
+      uki: [{ section: '.linux', digest: zeros }],
+      mok: [],
+      files: {},
+      agentPrograms: [],
+    },
+    provenance: { source: 'a test', recordedAt: 0 },
+  };
+}
+
 describe('weightgate evidence event-log', () => {
-  const files = { log: '', other: '', registers: '', wrong: '' };
+  const files = {
+    log: '',
+    other: '',
+    registers: '',
+    wrong: '',
+    story: '',
+    reference: '',
+    otherReference: '',
+  };
   let folder = '';
 
   beforeAll(async () => {
@@ -35,6 +78,9 @@ describe('weightgate evidence event-log', () => {
     const values = [...replayEventLog(readEventLog(writeEventLog(EVENTS)), Algorithm.sha256)];
     const registers = Object.fromEntries(values.map(([pcr, value]) => [String(pcr), toHex(value)]));
     await writeFile(files.registers, JSON.stringify(registers));
+    await writeFile(files.story, writeEventLog(STORY));
+    await writeFile(files.reference, JSON.stringify(referenceOf(STORY, toHex(IMAGE_DIGEST))));
+    await writeFile(files.otherReference, JSON.stringify(referenceOf(STORY.slice(-1), '11'.repeat(32))));
     await writeFile(files.wrong, JSON.stringify({ ...registers, 8: '00'.repeat(32) }));
   });
 
@@ -71,6 +117,44 @@ describe('weightgate evidence event-log', () => {
       'failed PCR 4, record 1',
       'passed PCR 8',
     ]);
+  });
+
+  it('CL-25: tells a boot as a story: the firmware, each image, the hand-over', async () => {
+    const { exitCode, output } = await runCommand('evidence', 'event-log', files.story, '--by', 'phase');
+    expect(exitCode).toBe(0);
+    const image = toHex(IMAGE_DIGEST).slice(0, 16);
+    expect(output.split('\n').slice(2)).toEqual([
+      'firmware: 2 records, 2 covered by their digests',
+      expect.stringMatching(/^ {2}\[1\] PCR 4 EV_EFI_ACTION/) as string,
+      expect.stringMatching(/^ {2}\[2\] PCR 4 EV_SEPARATOR/) as string,
+      `image 1, ${image}…: 3 records, 1 covered by their digests`,
+      expect.stringMatching(/^ {2}\[3\] PCR 4 EV_EFI_BOOT_SERVICES_APPLICATION .*untrusted/) as string,
+      expect.stringMatching(/^ {2}\[4\] PCR 11 EV_IPL .*untrusted: \.linux$/) as string,
+      expect.stringMatching(/^ {2}\[5\] PCR 12 EV_IPL .*covered: quiet$/) as string,
+      'hand-over to the system: 1 records, 1 covered by their digests',
+      expect.stringMatching(/^ {2}\[6\] PCR 5 EV_EFI_ACTION .*Exit Boot Services Invocation$/) as string,
+      '',
+    ]);
+    const json = await runCommand('evidence', 'event-log', files.story, '--json');
+    const { phases } = JSON.parse(json.output) as { phases: { records: number[] }[] };
+    expect(phases.map(({ records }) => records)).toEqual([[1, 2], [3, 4, 5], [6]]);
+  });
+
+  it('CL-26: compares with reference values and names the first record that they do not know', async () => {
+    const args = ['evidence', 'event-log', files.story, '--reference'];
+    const same = await runCommand(...args, files.reference);
+    expect([same.exitCode, same.output.match(/^pass {2}PCR (?:4|12)$/gm)?.length]).toEqual([0, 2]);
+    const differs = await runCommand(...args, files.otherReference);
+    expect(differs.exitCode).toBe(1);
+    expect(differs.errors).toContain('event-log-reference');
+    expect(differs.output).toMatch(
+      new RegExp(
+        `^FAIL  PCR 4, record 3, EV_EFI_BOOT_SERVICES_APPLICATION: .*found ${toHex(IMAGE_DIGEST)}$`,
+        'm',
+      ),
+    );
+    expect(differs.output).toMatch(/^FAIL {2}PCR 11, record 4: expected [0-9a-f]{64}, found [0-9a-f]{64}$/m);
+    expect(differs.output).toMatch(/^pass {2}PCR 12$/m);
   });
 
   it('refuses what is no log', async () => {

@@ -2,19 +2,23 @@ import { Option, type Command } from 'commander';
 
 import type { Check } from '../../../attestation/core/verdict.ts';
 import { hexShape, mapShape } from '../../../attestation/core/json-shape.ts';
-import { RefusalError } from '../../../attestation/core/refusal.ts';
+import { readReferenceValues } from '../../../attestation/tpm/documents.ts';
 import { readEventLog } from '../../../attestation/tpm/event-log/read.ts';
 import { tpmHash, type TpmHash } from '../../../attestation/tpm/hash.ts';
 import { Algorithm } from '../../../attestation/tpm/layout.ts';
 import { readDocument, readInput } from '../evidence-files.ts';
+import { bootPhases, phaseLines, type BootPhase } from '../event-log-phases.ts';
+import { eventLogReferenceChecks, referenceChecks } from '../event-log-reference.ts';
 import {
   bootChecks,
   eventLogTree,
   eventLogViewChecks,
+  headLines,
   registerChecks,
   treeLines,
 } from '../event-log-tree.ts';
 import { print } from '../options.ts';
+import { readReferenceDocument } from '../reference-documents.ts';
 
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
 
@@ -28,6 +32,8 @@ interface EventLogOptions {
   readonly bank: keyof typeof BANKS;
   readonly pcrs?: string;
   readonly compare?: string;
+  readonly reference?: string;
+  readonly by: 'register' | 'phase';
   readonly json?: true;
 }
 
@@ -42,6 +48,10 @@ export function registerEventLog(evidence: Command): void {
     )
     .option('--pcrs <file>', 'registers to compare with: {"0": "…", …}, values in hex')
     .option('--compare <file>', 'log of another boot: tells the first record that differs in each register')
+    .option('--reference <file>', 'reference values: tells the first record that they do not know')
+    .addOption(
+      new Option('--by <what>', 'how lines are grouped').choices(['register', 'phase']).default('register'),
+    )
     .option('--json', 'one JSON document in place of lines')
     .action(showEventLog);
 }
@@ -53,14 +63,28 @@ async function showEventLog(file: string, options: EventLogOptions): Promise<voi
   const checks = [
     ...(options.pcrs === undefined ? [] : registerChecks(log, bank, await readRegisters(options.pcrs, bank))),
     ...(options.compare === undefined ? [] : bootChecks(log, await readOther(options.compare), bank)),
+    ...(options.reference === undefined ? [] : referenceChecks(log, await readReference(options.reference))),
   ];
-  if (options.json === true) print(JSON.stringify({ ...tree, checks }));
-  else for (const line of [...treeLines(tree), ...checks.map(checkLine)]) print(line);
+  const phases = bootPhases(log, bank);
+  if (options.json === true) print(JSON.stringify({ ...tree, phases: phases.map(phaseDocument), checks }));
+  else {
+    const lines = options.by === 'phase' ? [...headLines(tree), ...phaseLines(phases)] : treeLines(tree);
+    for (const line of [...lines, ...checks.map(checkLine)]) print(line);
+  }
   refuseFailure(checks);
 }
 
 async function readOther(path: string) {
   return readEventLog(await readInput(path, MAX_LOG_BYTES));
+}
+
+async function readReference(path: string) {
+  return readReferenceValues(await readReferenceDocument(path));
+}
+
+/** The records themselves stand once in the document, under their registers. */
+function phaseDocument({ name, events }: BootPhase) {
+  return { name, records: events.map(({ index }) => index) };
 }
 
 async function readRegisters(path: string, { bytes }: TpmHash): Promise<ReadonlyMap<number, Uint8Array>> {
@@ -77,7 +101,7 @@ function refuseFailure(checks: readonly Check[]): void {
   const failed = checks.find(({ outcome }) => outcome === 'failed');
   if (failed === undefined) return;
   const { id, field, expected, found } = failed;
-  const code = id === 'event-log-register' ? id : 'event-log-other-boot';
-  const refusal = eventLogViewChecks.refusal(code, { field, expected, found });
-  throw new RefusalError(eventLogViewChecks.family, refusal);
+  const facts = { field, expected, found };
+  if (id === 'event-log-reference') throw eventLogReferenceChecks.error(id, facts);
+  throw eventLogViewChecks.error(id === 'event-log-register' ? id : 'event-log-other-boot', facts);
 }
