@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { computeBinding } from '../../attestation/core/binding.ts';
 import { fromBase64, fromHex, toBase64, toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
-import { defineRefusals } from '../../attestation/core/refusal.ts';
+import { defineRefusals, isRefusal } from '../../attestation/core/refusal.ts';
 import { decodeEntry } from '../governance/entries.ts';
 import type { LogTrust } from '../log/checkpoint.ts';
 import { verifyTlogProof, type ProofTrust } from '../log/tlog-proof.ts';
@@ -108,13 +108,23 @@ function proofTrustOf({ profile, witnesses }: Pick<KeyReleaseOptions, 'profile' 
   return { ...logTrustOf(profile), witnesses };
 }
 
+/** What an enrolment asks for besides. */
+export interface EnrolmentWish {
+  /** Whether the server shall forget what it knows of the machine: for people, never for an agent (LC-32). */
+  readonly anew: boolean;
+}
+
 /**
  * Proves to the server that the attestation key lives in the TPM of the endorsement certificate (RP-8 to RP-12). Done
  * at every start of an agent: the proof is cheap, and the agent then has no state that could be stale.
  *
  * @throws RefusalError what the server refuses, `tpm-*`, `server-*`, `log-*`, `enrolment-name`
  */
-export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Promise<void> {
+export async function enrol(
+  options: KeyReleaseOptions,
+  tpm: EnrollingTpm,
+  { anew }: EnrolmentWish = { anew: false },
+): Promise<void> {
   const { client } = options;
   const request = await signed(options, ENROLMENT_REQUEST_TYPE, {
     version: 1,
@@ -122,6 +132,7 @@ export async function enrol(options: KeyReleaseOptions, tpm: EnrollingTpm): Prom
     endorsementCertificate: toBase64(tpm.endorsementCertificate),
     endorsementChain: [],
     attestationKey: toBase64(tpm.attestationKey),
+    anew,
   });
   const offer = readShape(
     credentialSchema,
@@ -164,11 +175,31 @@ export async function requestRelease(
   subject: ReleaseSubject,
   attesters: readonly DeviceAttester[],
 ): Promise<ReleasedKey> {
+  try {
+    return await requestOnce(options, subject, attesters);
+  } catch (error) {
+    if (!isRefusal(error) || error.refusal.code !== 'tpm-ratchet-unmoved') throw error;
+    // An answer of before was lost: what it was about is remembered, and the ratchet can move on.
+    await settleAll(attesters);
+    return await requestOnce(options, subject, attesters);
+  }
+}
+
+async function requestOnce(
+  options: KeyReleaseOptions,
+  subject: ReleaseSubject,
+  attesters: readonly DeviceAttester[],
+): Promise<ReleasedKey> {
   const requestedAtMilliseconds = options.clock.monotonicMilliseconds();
   const prepared = await prepareRelease(options, subject, attesters);
   const answer = await options.client.post('/v1/releases', prepared.envelope);
   const grant = await openGrant(answer, prepared.expectations);
+  await settleAll(attesters);
   return { ...grant, requestedAtMilliseconds };
+}
+
+async function settleAll(attesters: readonly DeviceAttester[]): Promise<void> {
+  for (const attester of attesters) await attester.settle?.();
 }
 
 /** A signed release request and what its grant has to be. */

@@ -14,7 +14,7 @@ import { verifyAttestationKey } from '../../attestation/tpm/enrolment.ts';
 import type { EnrolmentEntry } from '../governance/entries.ts';
 import { randomHandle } from './challenge.ts';
 import { accepted, type EnrolmentContext, refuseForeignMachine } from './enrol.ts';
-import { carryKnownPast, identityOfTpm, readMachineRecord } from './machine-record.ts';
+import { withTpmPast, identityOfTpm, readMachineRecord } from './machine-record.ts';
 import {
   CERTIFICATION_REQUEST_TYPE,
   certificationRequestSchema,
@@ -169,13 +169,8 @@ function enrolmentEntry(lab: string, claims: Trusted<CertifiedKeyClaims>, at: nu
 /** What is known of a key that was enrolled before stays known. */
 function withKnownPast(
   { storage }: EnrolmentContext,
-  { identity, attestationKeyName, record }: Trusted<CertifiedKeyClaims>,
+  { identity, attestationKeyName, endorsementKeyDigest, record }: Trusted<CertifiedKeyClaims>,
 ): MachineRecord {
-  const bytes = encodeCanonicalJson(record);
-  const known = storage.findMachine(identity)?.record;
-  return {
-    identity,
-    attestationKeyName,
-    record: known === undefined ? bytes : carryKnownPast(known, bytes),
-  };
+  const known = { endorsementKeyDigest, record: encodeCanonicalJson(record) };
+  return { identity, attestationKeyName, endorsementKeyDigest, record: withTpmPast(storage, known) };
 }

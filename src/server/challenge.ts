@@ -38,7 +38,7 @@ export function openChallenge(context: ChallengeContext, request: ChallengeReque
   const now = governance.now();
   const asked = requestedDevices(governance.state);
   const nonce = randomBytes(NONCE_BYTES);
-  const challenge: Challenge = {
+  const challenge: Omit<Challenge, 'opened'> = {
     challenge: randomHandle(),
     nonce,
     lab: request.lab,

@@ -42,7 +42,7 @@ import {
 } from './messages.ts';
 import { capacityRefusals, enrolmentRefusals, requestRefusals } from './refusals.ts';
 import { readSignedRequest, verifyLabSignature } from './signed-request.ts';
-import { carryKnownPast, identityOfTpm } from './machine-record.ts';
+import { identityOfTpm, withOtherKeys, withTpmPast } from './machine-record.ts';
 import type { MachineRecord, PendingEnrolment, ServerStorage } from './storage.ts';
 
 /** RP-11. */
@@ -93,6 +93,7 @@ export async function beginEnrolment(context: EnrolmentContext, body: Uint8Array
     endorsementKeyDigest: endorsement.publicKeyDigest,
     endorsementCertificateDigest: endorsement.certificateDigest,
     simulated: endorsement.simulated,
+    anew: request.message.anew,
     record: encodeCanonicalJson(enrolmentRecord(lab, attestationKey, endorsement)),
     expiresAt: now + ENROLMENT_SECONDS,
   };
@@ -134,7 +135,9 @@ export async function activateEnrolment(
   }
   const { entry, proof } = await governance.record((_state, at) => enrolmentEntry(pending, at));
   // Only after the rules let it stand: a refused enrolment must not touch what is known of the machine.
-  storage.keepMachine(keepingLastSeen(storage, pending));
+  for (const machine of withOtherKeys(storage, [enrolledMachine(storage, pending)])) {
+    storage.keepMachine(machine);
+  }
   return { version: 1, attestationKeyName: pending.attestationKeyName, entry: toBase64(entry), proof };
 }
 
@@ -152,18 +155,11 @@ function enrolmentEntry(pending: PendingEnrolment, at: number): EnrolmentEntry {
   };
 }
 
-/** Enrolling again must not make the verifier forget how far the TPM's clock had come. */
-function keepingLastSeen(
-  storage: ServerStorage,
-  { attestationKeyName, record }: PendingEnrolment,
-): MachineRecord {
-  const identity = identityOfTpm(attestationKeyName);
-  const known = storage.findMachine(identity)?.record;
-  return {
-    identity,
-    attestationKeyName,
-    record: known === undefined ? record : carryKnownPast(known, record),
-  };
+/** LC-32: enrolling again must not make the verifier forget what it knows of the TPM, unless the lab asks for that. */
+function enrolledMachine(storage: ServerStorage, pending: PendingEnrolment): MachineRecord {
+  const { attestationKeyName, endorsementKeyDigest, anew } = pending;
+  const record = anew ? pending.record : withTpmPast(storage, pending);
+  return { identity: identityOfTpm(attestationKeyName), attestationKeyName, endorsementKeyDigest, record };
 }
 
 /** RP-9, EK-11. */

@@ -26,8 +26,8 @@ import {
 import type { EvidenceSummary } from '../policy/facts.ts';
 import { gatherCollateral, type CollateralSources } from './collateral.ts';
 import { VERIFIED_CLASSES } from './device-classes.ts';
-import { isTpmClaims, readMachineRecord, withQuote } from './machine-record.ts';
-import type { MachineRecord, ServerStorage } from './storage.ts';
+import { isTpmClaims, readMachineRecord, startOf, withQuote } from './machine-record.ts';
+import type { KnownMachine, MachineRecord, ServerStorage } from './storage.ts';
 
 /** What the operator configured for the verifier. */
 export interface VerifierSetup extends CollateralSources {
@@ -58,8 +58,12 @@ export interface JudgedEvidence {
   readonly machine: string;
   /** What an attestation result says of each proven device (AR-4). Empty when the evidence was refused. */
   readonly results: readonly DeviceResult[];
+  /** The counters of its TPM in one text (LC-16). Empty when it has none, or the evidence was refused. */
+  readonly start: string;
   /** The records of the proven devices, brought up to date. */
   readonly machines: readonly MachineRecord[];
+  /** The records of the claimed devices as they were judged by. */
+  readonly basis: readonly KnownMachine[];
   /** What the verification used besides the evidence and what the log says, by name (RP-35). */
   readonly collateral: ReadonlyMap<string, Uint8Array>;
 }
@@ -94,10 +98,15 @@ export async function judgeEvidence(
     const classes = classInputs(setup, state, collateral, counting);
     const verdict = await verifyEvidence(claimed, { binding, lab, time, classes, enrolments, deviceSets });
     // What could not be fetched is why something is missing: whoever is refused for that should read it.
-    if (verdict.outcome === 'refused') return refused([...verdict.refusals, ...failures], collateral);
+    if (verdict.outcome === 'refused') {
+      const basis = [...records.values()];
+      return { ...refused([...verdict.refusals, ...failures], collateral), basis };
+    }
     return {
       summary: { outcome: 'accepted', devices: verdict.devices.map(loggedClaims) },
       machine: machineOf(verdict.devices),
+      start: startOf(verdict.devices),
+      basis: [...records.values()],
       results: resultsOf(claimed, verdict.devices),
       machines: machinesSeen(verdict.devices, records, time),
       collateral,
@@ -124,7 +133,15 @@ export function refused(
   refusals: readonly Refusal[],
   collateral: JudgedEvidence['collateral'] = new Map(),
 ): JudgedEvidence {
-  return { summary: { outcome: 'refused', refusals }, machine: '', results: [], machines: [], collateral };
+  return {
+    summary: { outcome: 'refused', refusals },
+    machine: '',
+    start: '',
+    results: [],
+    machines: [],
+    basis: [],
+    collateral,
+  };
 }
 
 /** A class is configured when the release policy speaks of it; of any other nothing is accepted (W1). */
@@ -174,8 +191,8 @@ function recordsOf(
   claimed: readonly ClaimedDevice[],
   state: GovernanceState,
   storage: ServerStorage,
-): ReadonlyMap<string, MachineRecord> {
-  const records = new Map<string, MachineRecord>();
+): ReadonlyMap<string, KnownMachine> {
+  const records = new Map<string, KnownMachine>();
   for (const { deviceClass, identity } of claimed) {
     const machine = deviceClass.name === 'tpm' ? storage.findMachine(identity) : undefined;
     if (machine === undefined || !state.enrolments.has(machine.attestationKeyName)) continue;

@@ -35,12 +35,16 @@ export interface RecordedEntry extends LoggedEntry {
   readonly effects: readonly Effect[];
 }
 
+/** More than time servers correct while a machine runs. */
+const CLOCK_TOLERANCE_SECONDS = 300;
 /** Fewer than the log itself lets wait, so that the log never turns one away after it was applied here. */
 const MAX_WAITING = 256;
 
 export class GovernanceLog {
   private readonly log: EntryLog;
   private readonly clock: Clock;
+  /** The wall clock less the monotonic one when this server started; it changes when the wall clock is set. */
+  private readonly clockOffset: number;
   private current: GovernanceState;
   private waiting = 0;
   private stopped = false;
@@ -48,6 +52,7 @@ export class GovernanceLog {
   private constructor(log: EntryLog, clock: Clock, state: GovernanceState) {
     this.log = log;
     this.clock = clock;
+    this.clockOffset = offsetOf(clock);
     this.current = state;
   }
 
@@ -79,9 +84,18 @@ export class GovernanceLog {
     return this.stopped;
   }
 
-  /** POSIX seconds that never run backwards within the log, whatever is done to the machine's clock. */
+  /**
+   * POSIX seconds that never run backwards within the log. A clock that was set by more than a little gives no time at all:
+   * whoever sets it could let leases and accreditations last (LC-17).
+   *
+   * @throws RefusalError `server-clock`
+   */
   now(): number {
-    return Math.max(this.clock.posixSeconds(), this.current.at);
+    const now = this.clock.posixSeconds();
+    const jump = Math.abs(offsetOf(this.clock) - this.clockOffset);
+    const behind = this.current.at - now;
+    if (Math.max(jump, behind) > CLOCK_TOLERANCE_SECONDS) throw clockRefusal(jump, behind);
+    return Math.max(now, this.current.at);
   }
 
   /**
@@ -122,6 +136,19 @@ export class GovernanceLog {
       this.waiting -= 1;
     }
   }
+}
+
+function offsetOf(clock: Clock): number {
+  return clock.posixSeconds() - clock.monotonicMilliseconds() / 1000;
+}
+
+function clockRefusal(jump: number, behind: number): Error {
+  const facts = {
+    field: 'clock',
+    expected: `a clock that is set by at most ${CLOCK_TOLERANCE_SECONDS} s, and not before the last entry of the log`,
+    found: `set by ${Math.round(jump)} s, ${Math.max(0, Math.round(behind))} s before the last entry`,
+  };
+  return capacityRefusals.error('server-clock', facts);
 }
 
 function begin(entry: LogEntry): GovernanceState {

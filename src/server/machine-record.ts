@@ -16,7 +16,7 @@ import type { Refusal } from '../../attestation/core/refusal.ts';
 import type { Trusted } from '../../attestation/core/trusted.ts';
 import type { TpmClaims } from '../../attestation/tpm/claims.ts';
 import { withFrozen, withKnownPast, withLastSeen } from '../../attestation/tpm/enrolment.ts';
-import type { MachineRecord } from './storage.ts';
+import type { MachineRecord, ServerStorage } from './storage.ts';
 
 const MAX_RECORD_BYTES = 16 * 1024;
 
@@ -24,6 +24,32 @@ const MAX_RECORD_BYTES = 16 * 1024;
 export function readMachineRecord(record: Uint8Array): Readonly<Record<string, JsonValue>> {
   const document = decodeCanonicalJson(record, { maxBytes: MAX_RECORD_BYTES }, 'machine');
   return document as Readonly<Record<string, JsonValue>>;
+}
+
+/**
+ * A new record with what is known of its TPM, whichever of its attestation keys it was learned by: a TPM has as many of
+ * them as it likes, and each would begin without a past.
+ */
+export function withTpmPast(
+  storage: ServerStorage,
+  { endorsementKeyDigest, record }: Pick<MachineRecord, 'endorsementKeyDigest' | 'record'>,
+): Uint8Array {
+  const [known] = storage.findMachinesOfTpm(endorsementKeyDigest);
+  return known === undefined ? record : carryKnownPast(known.record, record);
+}
+
+/** Records that changed, and after them those of the other attestation keys of the same TPMs, with the same past. */
+export function withOtherKeys(
+  storage: ServerStorage,
+  machines: readonly MachineRecord[],
+): readonly MachineRecord[] {
+  const others = machines.flatMap(({ identity, endorsementKeyDigest, record }) =>
+    storage
+      .findMachinesOfTpm(endorsementKeyDigest)
+      .filter((other) => other.identity !== identity)
+      .map((other) => ({ ...other, record: carryKnownPast(record, other.record) })),
+  );
+  return [...machines, ...others];
 }
 
 /** The new record with what was known of the machine in the one that it replaces. */

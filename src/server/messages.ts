@@ -58,6 +58,8 @@ export const enrolmentRequestSchema = z.strictObject({
   endorsementChain: z.array(base64).max(8),
   /** TPMT_PUBLIC. */
   attestationKey: base64,
+  /** Whether the lab vouches for a machine that was frozen, cleared or repaired: its past is forgotten (LC-32). */
+  anew: z.boolean(),
 });
 
 /** RP-10. */

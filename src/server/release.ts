@@ -22,6 +22,7 @@ import { signAttestationResult } from '../platform/attestation-result.ts';
 import { resultOf } from './attestation-result.ts';
 import { judgeEvidence, refused, type JudgedEvidence, type VerifierSetup } from './evidence.ts';
 import type { GovernanceLog, RecordedEntry } from './governance-log.ts';
+import { freezingCode, withFreeze, withOtherKeys } from './machine-record.ts';
 import { MESSAGE_LIMITS, RELEASE_REQUEST_TYPE, releaseRequestSchema } from './messages.ts';
 import type { Grant, ReleaseRequest } from './messages.ts';
 import { capacityRefusals, releaseRefusals, renewalRefusals } from './refusals.ts';
@@ -65,14 +66,16 @@ interface PreparedRequest {
 export async function release(context: ReleaseContext, body: Uint8Array): Promise<ReleaseOutcome> {
   const prepared = prepare(context, body);
   const basis = context.governance.state;
-  const judged = await judge(context, basis, prepared);
+  const judged = withSuspicion(prepared.challenge, await judge(context, basis, prepared));
   let decision: Decision | undefined;
   const recorded = await context.governance.record((state, at) => {
     refuseOvertaken(basis, state);
+    refuseMovedMachine(context, state, judged);
     decision = decideRequest(context, state, prepared, judged, at);
     const { message, payloadDigest, envelope } = prepared.request;
-    const lease = decision.lease === null ? undefined : leaseRecord(message, decision.lease, judged.machine);
-    const { machines, collateral } = judged;
+    const lease = decision.lease === null ? undefined : leaseRecord(message, decision.lease, judged);
+    const { collateral } = judged;
+    const machines = withOtherKeys(context.storage, judged.machines);
     const { payload } = envelope;
     const kept = { requestDigest: payloadDigest, payload, collateral, lease, machines, now: at };
     context.storage.keepDecision(kept);
@@ -157,6 +160,36 @@ function refuseOvertaken(basis: GovernanceState, state: GovernanceState): void {
   throw capacityRefusals.error('server-overtaken', facts);
 }
 
+/**
+ * LC-30, LC-31: authentic evidence of a copy, or of a TPM that was set back, freezes the machine, unless another request
+ * that was accepted meanwhile explains it.
+ *
+ * @throws RefusalError `machine-overtaken`
+ */
+function withSuspicion({ opened }: Challenge, judged: JudgedEvidence): JudgedEvidence {
+  if (judged.summary.outcome === 'accepted') return judged;
+  const code = freezingCode(judged.summary.refusals);
+  if (code === undefined) return judged;
+  if (judged.basis.some(({ moved }) => moved > opened)) throw overtakenMachine();
+  return { ...judged, machines: judged.basis.map((machine) => withFreeze(machine, code)) };
+}
+
+/** A ratchet that two requests show at once moved for one of them only. @throws RefusalError `machine-overtaken` */
+function refuseMovedMachine(
+  { storage }: ReleaseContext,
+  state: GovernanceState,
+  { basis }: JudgedEvidence,
+): void {
+  if ((state.releasePolicy?.policy.tpm?.ratchet ?? 'none') === 'none') return;
+  const isStanding = basis.every(({ identity, moved }) => storage.findMachine(identity)?.moved === moved);
+  if (!isStanding) throw overtakenMachine();
+}
+
+function overtakenMachine(): Error {
+  const facts = { field: 'request.evidence', expected: 'no other request of this machine', found: 'one' };
+  return capacityRefusals.error('machine-overtaken', facts);
+}
+
 function decideRequest(
   context: ReleaseContext,
   state: GovernanceState,
@@ -168,30 +201,53 @@ function decideRequest(
   const lease = randomHandle();
   const decision = decide({ state, facts: request.message, evidence: judged.summary, at, lease, engine });
   if (decision.outcome === 'refused') return decision;
-  const refusals = serverRefusals(context, request.message, judged.machine, at);
+  const refusals = serverRefusals(context, request.message, { ...judged, exclusive: isExclusive(state) }, at);
   if (refusals.length === 0) return decision;
   return { outcome: 'refused', phase: decision.phase, reasons: decision.reasons, refusals, lease: null };
 }
 
-/** What only this server knows: the lease to renew, and whether it holds the key. */
+function isExclusive({ releasePolicy }: GovernanceState): boolean {
+  return releasePolicy?.policy.tpm?.ratchet === 'exclusive';
+}
+
+/** Who holds, or asks for, a lease. */
+type Holder = Pick<JudgedEvidence, 'machine' | 'start'>;
+
+/** What only this server knows: the leases of the machine, and whether it holds the key. */
 function serverRefusals(
   { storage, modelKeys }: ReleaseContext,
   message: ReleaseRequest,
-  machine: string,
+  holder: Holder & { readonly exclusive: boolean },
   at: number,
 ): readonly Refusal[] {
-  const renewal = message.renews === null ? undefined : renewalRefusal(storage, message, machine, at);
-  if (renewal !== undefined) return [renewal];
+  const standing =
+    message.renews === null
+      ? liveLeaseRefusal(storage, holder, at)
+      : renewalRefusal(storage, message, holder, at);
+  if (standing !== undefined) return [standing];
   if (modelKeys.has(message.manifestDigest)) return [];
   const facts = { field: 'manifestDigest', expected: 'a model version whose key is here', found: 'none' };
   return [releaseRefusals.refusal('release-key-missing', facts)];
 }
 
-/** RP-30. */
+/** LC-33: who was started again while a lease of before goes on may be a copy of who still runs. */
+function liveLeaseRefusal(
+  storage: ServerStorage,
+  { machine, start, exclusive }: Holder & { readonly exclusive: boolean },
+  at: number,
+): Refusal | undefined {
+  if (!exclusive || start === '') return undefined;
+  const other = storage.findLiveStarts(machine, at).find((live) => live !== start);
+  if (other === undefined) return undefined;
+  const facts = { field: 'evidence', expected: `the start ${other} of its last lease`, found: start };
+  return renewalRefusals.refusal('machine-lease-live', facts);
+}
+
+/** RP-30, LC-16. */
 function renewalRefusal(
   storage: ServerStorage,
   message: ReleaseRequest,
-  machine: string,
+  { machine, start }: Holder,
   at: number,
 ): Refusal | undefined {
   const renews = message.renews ?? '';
@@ -200,11 +256,15 @@ function renewalRefusal(
     const facts = { field: 'renews', expected: 'a lease that has not ended', found: renews };
     return renewalRefusals.refusal('renewal-unknown', facts);
   }
-  const expected: LeaseRecord = { ...leaseHolder(message, machine), lease: renews, endsAt: lease.endsAt };
+  const expected = leaseHolder(message, machine);
   for (const member of ['lab', 'manifestDigest', 'machine'] as const) {
     if (lease[member] === expected[member]) continue;
     const facts = { field: `renews.${member}`, expected: lease[member], found: expected[member] };
     return renewalRefusals.refusal('renewal-mismatch', facts);
+  }
+  if (lease.start !== start) {
+    const facts = { field: 'renews.start', expected: lease.start, found: start };
+    return renewalRefusals.refusal('renewal-restarted', facts);
   }
   return undefined;
 }
@@ -216,8 +276,8 @@ function leaseHolder(
   return { lab, manifestDigest, machine };
 }
 
-function leaseRecord(message: ReleaseRequest, lease: Lease, machine: string): LeaseRecord {
-  return { ...leaseHolder(message, machine), lease: lease.lease, endsAt: lease.endsAt };
+function leaseRecord(message: ReleaseRequest, lease: Lease, { machine, start }: Holder): LeaseRecord {
+  return { ...leaseHolder(message, machine), start, lease: lease.lease, endsAt: lease.endsAt };
 }
 
 /** RP-33. */

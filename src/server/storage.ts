@@ -8,6 +8,11 @@ import { createHash } from 'node:crypto';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
+import {
+  decodeCanonicalJson,
+  encodeCanonicalJson,
+  type JsonValue,
+} from '../../attestation/core/canonical-json.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 
 export const storageRefusals = defineRefusals('environment', {
@@ -49,6 +54,8 @@ export interface PendingEnrolment {
   readonly endorsementKeyDigest: string;
   readonly endorsementCertificateDigest: string;
   readonly simulated: boolean;
+  /** Whether what was known of the machine is to be forgotten (LC-32). */
+  readonly anew: boolean;
   /** The verifier's enrolment record of the machine, canonical JSON. */
   readonly record: Uint8Array;
   /** POSIX seconds. */
@@ -136,6 +143,8 @@ const CONTINUITY_SCHEMA = `
   ALTER TABLE challenges ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE machines ADD COLUMN endorsement_key TEXT NOT NULL DEFAULT '';
   ALTER TABLE machines ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
+  DELETE FROM enrolments;
+  ALTER TABLE enrolments ADD COLUMN anew INTEGER NOT NULL DEFAULT 0;
   UPDATE machines SET endorsement_key = json_extract(CAST(record AS TEXT), '$.ekPublicDigest');
   CREATE INDEX machines_by_endorsement_key ON machines (endorsement_key);
   ALTER TABLE leases ADD COLUMN start TEXT NOT NULL DEFAULT '';
@@ -174,6 +183,8 @@ const MIGRATIONS: ReadonlyMap<number, string> = new Map([
   [3, CONTINUITY_SCHEMA],
 ]);
 
+/** Of one record. */
+const MAX_RECORD_BYTES = 16 * 1024;
 /** How long a used or expired challenge is kept, so that a repeat is told "used" and not "unknown". */
 const KEPT_AFTER_EXPIRY_SECONDS = 600;
 
@@ -187,11 +198,13 @@ const SQL = {
   findChallenge: 'SELECT 1 FROM challenges WHERE challenge = ?',
   purgeChallenges: 'DELETE FROM challenges WHERE expires_at <= ?',
   countEnrolments: 'SELECT count(*) AS count FROM enrolments WHERE expires_at > ?',
-  insertEnrolment: 'INSERT INTO enrolments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  insertEnrolment: `INSERT INTO enrolments (enrolment, credential_digest, lab, attestation_key_name,
+    endorsement_key_digest, endorsement_certificate_digest, simulated, anew, record, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   takeEnrolment: `DELETE FROM enrolments WHERE enrolment = ? RETURNING enrolment,
     credential_digest AS credentialDigest, lab, attestation_key_name AS attestationKeyName,
     endorsement_key_digest AS endorsementKeyDigest,
-    endorsement_certificate_digest AS endorsementCertificateDigest, simulated, record, expires_at AS expiresAt`,
+    endorsement_certificate_digest AS endorsementCertificateDigest, simulated, anew, record, expires_at AS expiresAt`,
   purgeEnrolments: 'DELETE FROM enrolments WHERE expires_at <= ?',
   countCertifications: 'SELECT count(*) AS count FROM certifications WHERE expires_at > ?',
   insertCertification: 'INSERT INTO certifications VALUES (?, ?, ?, ?, ?, ?)',
@@ -288,14 +301,7 @@ export class ServerStorage {
       if (countOf(this.statements.countChallenges, now) >= maxOpen) return false;
       const { nonce, lab, manifestDigest, expiresAt } = challenge;
       const opened = this.nextMoment();
-      this.statements.insertChallenge.run(
-        challenge.challenge,
-        nonce,
-        lab,
-        manifestDigest,
-        expiresAt,
-        opened,
-      );
+      this.statements.insertChallenge.run(challenge.challenge, nonce, lab, manifestDigest, expiresAt, opened);
       return true;
     });
   }
@@ -325,6 +331,7 @@ export class ServerStorage {
         pending.endorsementKeyDigest,
         pending.endorsementCertificateDigest,
         pending.simulated ? 1 : 0,
+        pending.anew ? 1 : 0,
         pending.record,
         pending.expiresAt,
       );
@@ -336,7 +343,8 @@ export class ServerStorage {
   takeEnrolment(enrolment: string): PendingEnrolment | undefined {
     const row = this.inTransaction(() => this.statements.takeEnrolment.get(enrolment));
     if (row === undefined) return undefined;
-    return { ...row, simulated: row['simulated'] === 1 } as unknown as PendingEnrolment;
+    const flags = { simulated: row['simulated'] === 1, anew: row['anew'] === 1 };
+    return { ...row, ...flags } as unknown as PendingEnrolment;
   }
 
   /** Keeps a new certification, unless too many wait. @param now POSIX seconds @returns whether it was kept */
@@ -364,7 +372,13 @@ export class ServerStorage {
   }
 
   /** Keeps what the verifier has to know of a machine, in place of what it knew. */
-  keepMachine({ identity, attestationKeyName, endorsementKeyDigest, record }: MachineRecord): void {
+  keepMachine(machine: MachineRecord): void {
+    this.inTransaction(() => {
+      this.putMachine(machine);
+    });
+  }
+
+  private putMachine({ identity, attestationKeyName, endorsementKeyDigest, record }: MachineRecord): void {
     const moved = this.nextMoment();
     this.statements.upsertMachine.run(identity, attestationKeyName, endorsementKeyDigest, record, moved);
   }
@@ -390,7 +404,7 @@ export class ServerStorage {
       this.statements.insertRequest.run(requestDigest, payload);
       for (const [name, content] of collateral) this.keepCollateral(requestDigest, name, content);
       this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
-      for (const machine of machines) this.keepMachine(machine);
+      for (const machine of machines) this.putMachine(machine);
       if (lease === undefined) return;
       const { lab, manifestDigest, machine, endsAt, start } = lease;
       this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt, start);
@@ -456,7 +470,25 @@ function migrate(database: DatabaseSync): void {
   for (let version = versionOf(database); ; version += 1) {
     const missing = MIGRATIONS.get(version);
     if (missing === undefined) return;
-    database.exec(`BEGIN; ${missing} PRAGMA user_version = ${version + 1}; COMMIT;`);
+    database.exec(`BEGIN; ${missing} PRAGMA user_version = ${version + 1};`);
+    if (missing === CONTINUITY_SCHEMA) completeRecords(database);
+    database.exec('COMMIT;');
+  }
+}
+
+/** Records of machines from before version 4 remember neither a ratchet, nor when they were made, nor a freeze. */
+function completeRecords(database: DatabaseSync): void {
+  const update = database.prepare('UPDATE machines SET record = ? WHERE identity = ?');
+  for (const row of database.prepare('SELECT identity, record FROM machines').all()) {
+    const known = decodeCanonicalJson(row['record'] as Uint8Array, { maxBytes: MAX_RECORD_BYTES }, 'machine');
+    const record = known as Readonly<Record<string, JsonValue>>;
+    const lastSeen = record['lastSeen'] as Readonly<Record<string, JsonValue>> | null;
+    const completed = {
+      ...record,
+      frozen: null,
+      lastSeen: lastSeen && { ...lastSeen, at: 0, ratchet: null },
+    };
+    update.run(encodeCanonicalJson(completed), String(row['identity']));
   }
 }
 

@@ -88,6 +88,7 @@ async function makeGoodRequest(): Promise<GoodRequest> {
     lab: message.lab,
     manifestDigest: SUBJECT.manifestDigest,
     expiresAt: server.clock.posixSeconds() + 600,
+    opened: 1,
   };
   vi.spyOn(server.home.storage, 'consumeChallenge').mockImplementation((name) =>
     name === challenge.challenge ? { outcome: 'consumed', challenge } : { outcome: 'unknown' },

@@ -34,6 +34,7 @@ async function begin(
     endorsementCertificate: toBase64(enrolling.endorsementCertificate),
     endorsementChain: [],
     attestationKey: toBase64(enrolling.attestationKey),
+    anew: false,
     ...changes,
   };
   const envelope = await signEnvelope(ENROLMENT_TYPE, encodeCanonicalJson(message), [signerOf(signer)]);

@@ -12,7 +12,7 @@ import {
   signers,
   START,
 } from '../support/governance.ts';
-import { refusalCodeAsync } from '../support/refusal-code.ts';
+import { refusalCode, refusalCodeAsync } from '../support/refusal-code.ts';
 
 const at = START + 40 * 86_400;
 const clock = { posixSeconds: () => at, monotonicMilliseconds: () => 0 };
@@ -89,13 +89,41 @@ describe('the state of governance in a server', () => {
 
   it('GV-3: the time of entries never runs backwards', async () => {
     const { entries, state } = await readyLog();
-    const slow = { posixSeconds: () => START - 1000, monotonicMilliseconds: () => 0 };
+    const slow = { posixSeconds: () => state.at - 200, monotonicMilliseconds: () => 0 };
     const governance = await GovernanceLog.open(
       new HeldLog(entries.length),
       stream(entries.map(encodeEntry)),
       slow,
     );
     expect(governance.now()).toBe(state.at);
+  });
+
+  const YEARS = 10 * 365 * 86_400;
+
+  it.each([-YEARS, -301, 301, YEARS])(
+    'LC-17: a clock that is set by %d seconds decides nothing',
+    async (jump) => {
+      const { entries, state } = await readyLog();
+      let [wall, running] = [state.at + 1000, 0];
+      const turned = { posixSeconds: () => wall, monotonicMilliseconds: () => running * 1000 };
+      const held = new HeldLog(entries.length);
+      const governance = await GovernanceLog.open(held, stream(entries.map(encodeEntry)), turned);
+      running += 3600;
+      wall += 3600;
+      expect(governance.now()).toBe(state.at + 4600);
+      wall += jump;
+      const make = await holdBy(signers.anna);
+      expect(await refusalCodeAsync(() => governance.record(make))).toBe('server-clock');
+      expect(governance.state.size).toBe(entries.length);
+    },
+  );
+
+  it('LC-17: a server whose clock stands before its log decides nothing', async () => {
+    const { entries, state } = await readyLog();
+    const slow = { posixSeconds: () => state.at - YEARS, monotonicMilliseconds: () => 0 };
+    const held = new HeldLog(entries.length);
+    const governance = await GovernanceLog.open(held, stream(entries.map(encodeEntry)), slow);
+    expect(refusalCode(() => governance.now())).toBe('server-clock');
   });
 
   it('an entry against the rules is refused before it is logged and changes nothing', async () => {

@@ -12,6 +12,7 @@ import {
   type PendingCertification,
   type PendingEnrolment,
 } from '../../src/server/storage.ts';
+import { encodeCanonicalJson } from '../../attestation/core/canonical-json.ts';
 import { refusalCode } from '../support/refusal-code.ts';
 
 let folder: string;
@@ -49,7 +50,7 @@ function reopen(): void {
   storage = ServerStorage.open(path);
 }
 
-const challengeOf = (challenge: string, expiresAt = 1120): Challenge => ({
+const challengeOf = (challenge: string, expiresAt = 1120): Omit<Challenge, 'opened'> => ({
   challenge,
   nonce: new Uint8Array(32).fill(7),
   lab: 'lab-a',
@@ -74,6 +75,7 @@ const enrolmentOf = (enrolment: string): PendingEnrolment => ({
   endorsementKeyDigest: '22'.repeat(32),
   endorsementCertificateDigest: '33'.repeat(32),
   simulated: true,
+  anew: false,
   record: new Uint8Array([123, 125]),
   expiresAt: 1120,
 });
@@ -82,7 +84,7 @@ describe('challenges', () => {
   it('RP-15: a challenge is consumed once, and a repeat is told so', () => {
     expect(storage.openChallenge(challengeOf('c1'), 10, 1000)).toBe(true);
     const first = storage.consumeChallenge('c1');
-    expect(first).toEqual({ outcome: 'consumed', challenge: challengeOf('c1') });
+    expect(first).toMatchObject({ outcome: 'consumed', challenge: challengeOf('c1') });
     expect(storage.consumeChallenge('c1')).toEqual({ outcome: 'used' });
     expect(storage.consumeChallenge('c2')).toEqual({ outcome: 'unknown' });
   });
@@ -145,7 +147,19 @@ describe('pending enrolments', () => {
   });
 });
 
-const machine = { identity: 'id', attestationKeyName: 'ak', record: new Uint8Array([9]) };
+/** Of a machine, as far as a change of the schema looks at it. */
+const OLD_RECORD = {
+  version: 1,
+  ekPublicDigest: 'ee',
+  lastSeen: { clock: '5000', resetCount: 7, restartCount: 1 },
+};
+
+const machine = {
+  identity: 'id',
+  attestationKeyName: 'ak',
+  endorsementKeyDigest: 'ek',
+  record: new Uint8Array([9]),
+};
 
 const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision => ({
   requestDigest,
@@ -161,7 +175,14 @@ const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision =>
 
 describe('decisions', () => {
   it('RP-34: keeps the request under its digest, and RP-30: the lease with it', () => {
-    const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
+    const lease = {
+      lease: 'l1',
+      lab: 'lab-a',
+      manifestDigest: 'aa',
+      machine: 'm',
+      start: '7/0',
+      endsAt: 2000,
+    };
     storage.keepDecision(decisionOf('d1', lease));
     storage.keepDecision(decisionOf('d1'));
     reopen();
@@ -169,7 +190,7 @@ describe('decisions', () => {
     expect(storage.findRequest('d2')).toBeUndefined();
     expect(storage.findLease('l1')).toEqual(lease);
     expect(storage.findLease('l2')).toBeUndefined();
-    expect(storage.findMachine('id')).toEqual(machine);
+    expect(storage.findMachine('id')).toMatchObject(machine);
     expect(storage.findMachine('other')).toBeUndefined();
   });
 
@@ -194,7 +215,14 @@ describe('decisions', () => {
   });
 
   it('a failed change leaves nothing of itself', () => {
-    const lease = { lease: 'l1', lab: 'lab-a', manifestDigest: 'aa', machine: 'm', endsAt: 2000 };
+    const lease = {
+      lease: 'l1',
+      lab: 'lab-a',
+      manifestDigest: 'aa',
+      machine: 'm',
+      start: '7/0',
+      endsAt: 2000,
+    };
     storage.keepDecision(decisionOf('d1', lease));
     expect(() => {
       storage.keepDecision(decisionOf('d2', lease));
@@ -228,6 +256,13 @@ describe('opening', () => {
     storage.close();
     const database = new DatabaseSync(path);
     database.exec('DROP TABLE decision_collateral; DROP TABLE collateral; DROP TABLE certifications;');
+    database.exec(`
+      DROP TABLE moments; DROP INDEX machines_by_endorsement_key;
+      ALTER TABLE challenges DROP COLUMN opened; ALTER TABLE enrolments DROP COLUMN anew;
+      ALTER TABLE machines DROP COLUMN endorsement_key; ALTER TABLE machines DROP COLUMN moved;
+      ALTER TABLE leases DROP COLUMN start;
+    `);
+    database.prepare('UPDATE machines SET record = ?').run(encodeCanonicalJson(OLD_RECORD));
     database.exec('PRAGMA user_version = 1;');
     database.close();
     storage = ServerStorage.open(path);
@@ -235,6 +270,45 @@ describe('opening', () => {
     storage.keepDecision(decisionOf('d2'));
     expect(storage.findCollateral('d2').size).toBe(2);
     expect(storage.openCertification(certificationOf('x1'), 10, 1000)).toBe(true);
+  });
+
+  it('LC-26, LC-30: completes the records of machines of an older database', () => {
+    storage.keepDecision(decisionOf('d1'));
+    const old = encodeCanonicalJson(OLD_RECORD);
+    storage.keepMachine({ ...machine, record: old });
+    storage.close();
+    const database = new DatabaseSync(path);
+    database.exec(`
+      DROP TABLE moments; DROP INDEX machines_by_endorsement_key;
+      ALTER TABLE challenges DROP COLUMN opened; ALTER TABLE enrolments DROP COLUMN anew;
+      ALTER TABLE machines DROP COLUMN endorsement_key; ALTER TABLE machines DROP COLUMN moved;
+      ALTER TABLE leases DROP COLUMN start; PRAGMA user_version = 3;
+    `);
+    database.close();
+    storage = ServerStorage.open(path);
+    const [known] = storage.findMachinesOfTpm('ee');
+    const lastSeen = { ...OLD_RECORD.lastSeen, at: 0, ratchet: null };
+    expect(known?.record).toEqual(encodeCanonicalJson({ ...OLD_RECORD, lastSeen, frozen: null }));
+  });
+
+  it('LC-31: challenges and changes of machines stand in one order', () => {
+    storage.openChallenge(challengeOf('c1'), 10, 1000);
+    storage.keepMachine(machine);
+    storage.openChallenge(challengeOf('c2'), 10, 1000);
+    const opened = ['c1', 'c2'].map((name) => {
+      const consumption = storage.consumeChallenge(name);
+      return consumption.outcome === 'consumed' ? consumption.challenge.opened : 0;
+    });
+    const moved = storage.findMachine('id')?.moved ?? 0;
+    expect([opened[0]! < moved, moved < opened[1]!]).toEqual([true, true]);
+  });
+
+  it('LC-33: knows the starts of a machine whose leases have not ended', () => {
+    const lease = { lab: 'lab-a', manifestDigest: 'aa', machine: 'm' };
+    storage.keepDecision(decisionOf('d1', { ...lease, lease: 'l1', start: '7/0', endsAt: 2000 }));
+    storage.keepDecision(decisionOf('d2', { ...lease, lease: 'l2', start: '8/0', endsAt: 3000 }));
+    expect(storage.findLiveStarts('m', 2500)).toEqual(['8/0']);
+    expect(storage.findLiveStarts('other', 1000)).toEqual([]);
   });
 
   it('refuses a second creation, a file that is no database and a missing folder, each by its code', () => {
