@@ -3,7 +3,7 @@
  * together with what it is asked to bind (docs/spec/tpm-agent.md).
  */
 
-import { concatBytes, equalBytes } from '../../../attestation/core/bytes.ts';
+import { concatBytes, equalBytes, toHex } from '../../../attestation/core/bytes.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { decode, encode } from '../../../attestation/core/layout.ts';
 import { attestationKeyIdentity } from '../../../attestation/tpm/attestation-key.ts';
@@ -17,9 +17,10 @@ import {
   publicArea as publicAreaLayout,
   pcrSelectionList,
   type PcrSelectionList,
+  type QuoteAttest,
   signature as signatureLayout,
 } from '../../../attestation/tpm/layout.ts';
-import { computeName } from '../../../attestation/tpm/name.ts';
+import { computeName, computeQualifiedName, hierarchyName } from '../../../attestation/tpm/name.ts';
 import { attestationKeyTemplates, type EndorsementTemplateName } from '../../../attestation/tpm/templates.ts';
 import type { OpenTpmOptions } from '../../../native/tpm/open.ts';
 import type { DeviceAttester, DeviceRequest, TpmRequest } from '../evidence.ts';
@@ -40,6 +41,7 @@ import {
   tpmContentRefusals,
   tpmStateRefusals,
 } from '../../../native/tpm-commands/refusals.ts';
+import { Handle } from '../../../native/tpm-commands/commands.ts';
 import { bankNamed, type PcrValue, toSelectionList } from '../../../native/tpm-commands/selection.ts';
 import { type ClockReading, Tpm } from '../../../native/tpm-commands/tpm.ts';
 
@@ -198,7 +200,8 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
     for (let attempt = 0; attempt < MAX_QUOTES; attempt += 1) {
       const values = await this.tpm.readPcrs(list);
       const { attest, signature } = await this.tpm.quote(this.key, qualifyingData, list);
-      if (!coversValues(attest, list, values)) continue;
+      const statement = this.readQuote(attest);
+      if (!coversValues(statement, list, values)) continue;
       return {
         akPublic: this.attestationKey,
         attest,
@@ -212,6 +215,31 @@ export class TpmAttester implements DeviceAttester, EnrollingTpm {
       expected: 'the same values when read and when quoted',
       found: `other ones in ${MAX_QUOTES} attempts`,
     });
+  }
+
+  /**
+   * Reads a quote of the attestation key. After a reset another program may have a key of its own under the same handle.
+   *
+   * @throws RefusalError `tpm-answer-malformed`, `tpm-was-reset`
+   */
+  private readQuote(attest: Uint8Array): QuoteAttest {
+    const statement = decode(attestLayout, attest, 'attest');
+    if (statement.type !== AttestType.quote) {
+      throw tpmContentRefusals.error('tpm-answer-malformed', {
+        field: 'attest.type',
+        expected: 'a quote',
+        found: `0x${statement.type.toString(16)}`,
+      });
+    }
+    const signer = computeQualifiedName(hierarchyName(Handle.endorsement), this.attestationKeyName);
+    if (!equalBytes(statement.qualifiedSigner, signer)) {
+      throw tpmStateRefusals.error('tpm-was-reset', {
+        field: 'attest.qualifiedSigner',
+        expected: toHex(signer),
+        found: toHex(statement.qualifiedSigner),
+      });
+    }
+    return statement;
   }
 
   clock(): Promise<ClockReading> {
@@ -237,16 +265,12 @@ function quotedValue({ pcrs }: CollectedQuote, pcr: number): Uint8Array {
   throw agentRequestRefusals.error('agent-pcr-unquoted', facts);
 }
 
-/** Whether the quote is over exactly these values. @throws RefusalError `tpm-bank-missing`, `tpm-answer-malformed` */
-function coversValues(attest: Uint8Array, wanted: PcrSelectionList, values: readonly PcrValue[]): boolean {
-  const statement = decode(attestLayout, attest, 'attest');
-  if (statement.type !== AttestType.quote) {
-    throw tpmContentRefusals.error('tpm-answer-malformed', {
-      field: 'attest.type',
-      expected: 'a quote',
-      found: `0x${statement.type.toString(16)}`,
-    });
-  }
+/** Whether the quote is over exactly these values. @throws RefusalError `tpm-bank-missing` */
+function coversValues(
+  statement: QuoteAttest,
+  wanted: PcrSelectionList,
+  values: readonly PcrValue[],
+): boolean {
   const { pcrSelect, pcrDigest } = statement.attested;
   const selection = (list: PcrSelectionList): Uint8Array =>
     encode(pcrSelectionList, list, 'attest.pcrSelect');
