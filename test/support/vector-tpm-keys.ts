@@ -1,5 +1,7 @@
 /** The attestation keys of entries: from a public area, a certificate, a bare key, or a paravisor's report. */
 
+import { z } from 'zod';
+
 import { toHex } from '../../attestation/core/bytes.ts';
 import { readSubjectPublicKeyInfo } from '../../attestation/core/public-key.ts';
 import type { PublicKey } from '../../attestation/core/public-key.ts';
@@ -9,14 +11,15 @@ import { readCertificate } from '../../attestation/core/x509.ts';
 import { checkAttestationKey } from '../../attestation/tpm/attestation-key.ts';
 import type { SigningKey } from '../../attestation/tpm/attestation-key.ts';
 import { tpmHash } from '../../attestation/tpm/hash.ts';
-import { Algorithm, decodePublicArea } from '../../attestation/tpm/layout.ts';
+import { decodePublicArea } from '../../attestation/tpm/layout.ts';
 import { runtimeKeyOf } from './vector-tpm-azure.ts';
-import { fileOf, hasFile } from './vector-tpm-case.ts';
+import { hashAlgorithm } from './vector-tpm-attest.ts';
+import { expectedOf, fileOf, hasFile } from './vector-tpm-case.ts';
 import type { TpmCase } from './vector-tpm-case.ts';
 
 /** Undefined where the key's own scheme has a hash that cannot be expressed. @throws other refusals of the key */
 export function signingKeyOf(subject: TpmCase): SigningKey | undefined {
-  if (!hasFile(subject, 'akPublic')) return keyWithScheme(bareKey(subject));
+  if (!hasFile(subject, 'akPublic')) return keyWithScheme(bareKey(subject), statedScheme(subject));
   const area = decodePublicArea(fileOf(subject, 'akPublic'), 'akPublic');
   try {
     return checkAttestationKey(area, new Checklist());
@@ -26,10 +29,38 @@ export function signingKeyOf(subject: TpmCase): SigningKey | undefined {
   }
 }
 
-/** What a key without a public area signs with: the one scheme that its issuer makes keys for. */
-export function keyWithScheme(publicKey: PublicKey): SigningKey {
-  const hash = tpmHash(Algorithm.sha256, 'key');
-  const algorithm = publicKey.type === 'ec' ? 'ecdsa' : 'rsassa-pkcs1';
+/** What the manifest says of a signature. */
+interface StatedScheme {
+  readonly scheme: string;
+  readonly hash: string;
+}
+
+const schemeShape = z.looseObject({ scheme: z.string(), hash: z.string() });
+const statedShape = z.looseObject({
+  signature: schemeShape.optional(),
+  byBank: z.record(z.string(), z.looseObject({ signature: schemeShape })).optional(),
+});
+
+function statedScheme(subject: TpmCase): StatedScheme {
+  const { signature, byBank } = expectedOf(subject, statedShape);
+  const [first] = Object.values(byBank ?? {});
+  const stated = signature ?? first?.signature;
+  if (stated === undefined) throw new Error(`${subject.vector.id} states no signature`);
+  return stated;
+}
+
+const ALGORITHMS: Readonly<Record<string, SigningKey['scheme']['algorithm']>> = {
+  rsassa: 'rsassa-pkcs1',
+  rsapss: 'rsa-pss',
+  ecdsa: 'ecdsa',
+};
+
+/** A key without a public area, with the scheme that its issuer makes keys for. Undefined for SHA-1. */
+export function keyWithScheme(publicKey: PublicKey, stated: StatedScheme): SigningKey | undefined {
+  const algorithm = ALGORITHMS[stated.scheme];
+  if (algorithm === undefined) throw new Error(`no scheme is called ${stated.scheme}`);
+  if (stated.hash === 'sha1') return undefined;
+  const hash = tpmHash(hashAlgorithm(stated.hash), 'key');
   return { publicKey, scheme: { algorithm, hash: hash.name }, hash };
 }
 

@@ -9,8 +9,10 @@ import { readSubjectPublicKeyInfo } from '../../attestation/core/public-key.ts';
 import { Checklist, judge } from '../../attestation/core/verdict.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
 import { checkAttestationKey } from '../../attestation/tpm/attestation-key.ts';
+import type { SigningKey } from '../../attestation/tpm/attestation-key.ts';
 import { authenticateCertification, demandCertifiedObject } from '../../attestation/tpm/certify.ts';
-import { decodePublicArea, publicArea } from '../../attestation/tpm/layout.ts';
+import { tpmHash } from '../../attestation/tpm/hash.ts';
+import { Algorithm, decodePublicArea, publicArea } from '../../attestation/tpm/layout.ts';
 import { computeName } from '../../attestation/tpm/name.ts';
 import { endorsementPublicArea, usualEndorsementTemplate } from '../../attestation/tpm/templates.ts';
 import { areaMembers, attestMembers } from './vector-tpm-attest.ts';
@@ -37,7 +39,7 @@ function askCertification(subject: TpmCase): Promise<readonly string[]> {
   return refusalsOf(() =>
     judge(async (checks) => {
       const expected = {
-        key: keyWithScheme(certifiedKey(subject, 'aikCert')),
+        key: certifierOf(subject) ?? refuseSha1(),
         qualifiedSigners: [stated.qualifiedSigner],
         extraData: stated.extraData,
       };
@@ -45,6 +47,19 @@ function askCertification(subject: TpmCase): Promise<readonly string[]> {
       return { name: demandCertifiedObject(statement, area, checks) };
     }),
   );
+}
+
+/** Undefined for a signature with SHA-1. */
+function certifierOf(subject: TpmCase): SigningKey | undefined {
+  const key = certifiedKey(subject, 'aikCert');
+  const scheme = key.type === 'ec' ? 'ecdsa' : 'rsassa';
+  return keyWithScheme(key, { scheme, hash: expectedOf(subject, certifyShape).hash });
+}
+
+/** @throws RefusalError `tpm-hash` */
+function refuseSha1(): never {
+  tpmHash(Algorithm.sha1, 'signature.hash');
+  throw new Error('SHA-1 was accepted');
 }
 
 export const certifyJudge: KindJudge = {
@@ -57,9 +72,8 @@ export const certifyJudge: KindJudge = {
     const stated = attestMembers(bytes);
     const object = areaMembers(fileOf(subject, 'publicArea'));
     const { hash } = expectedOf(subject, certifyShape);
-    const isSha1 = hash === 'sha1';
     const signed = {
-      key: isSha1 ? undefined : keyWithScheme(certifiedKey(subject, 'aikCert')),
+      key: certifierOf(subject),
       signature: framedSignature(subject, 'signature'),
       attest: bytes,
     };
@@ -69,7 +83,7 @@ export const certifyJudge: KindJudge = {
       object,
       objectNameMatches: stated['name'] === object['name'],
       aik: await issuerMembers(subject),
-      hash: valid === true ? 'sha256' : new Unjudged(SHA1_REASON),
+      hash: valid === true ? hash : new Unjudged(SHA1_REASON),
       signatureValid: valid,
       objectIsAcceptableAk: (await keyCodes(subject)).length === 0,
     };
@@ -79,7 +93,7 @@ export const certifyJudge: KindJudge = {
 function explainCertification(subject: TpmCase, codes: readonly string[]): string | undefined {
   const { hash, attest: stated } = expectedOf(subject, certifyShape);
   const code = codes.join();
-  if (hash === 'sha1' && code === 'tpm-certify-signature') return SHA1_REASON;
+  if (hash === 'sha1' && code === 'tpm-hash') return SHA1_REASON;
   const isNameless = stated.qualifiedSigner.length === 0 && code === 'tpm-certify-signer';
   return isNameless ? 'a statement that does not name its signer is refused' : undefined;
 }

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 
 import { fromHex, toHex } from '../../../attestation/core/bytes.ts';
 import type { TrustAnchor } from '../../../attestation/core/certificate-path.ts';
-import { readCertificate } from '../../../attestation/core/x509.ts';
+import { KeyUsage, readCertificate } from '../../../attestation/core/x509.ts';
 import { discreteTpmAnchors, TPM_MAKERS } from '../../../attestation/tpm/anchors/tpm-roots.ts';
 import { verifyEndorsementCertificate } from '../../../attestation/tpm/endorsement-certificate.ts';
 import { findMakerChain } from '../../../attestation/tpm/maker-chain.ts';
@@ -26,6 +26,14 @@ const makerAnchors: readonly TrustAnchor[] = TPM_MAKERS.map(({ commonName, publi
 function chainOf(entry: VectorEntry<unknown>): readonly Uint8Array[] {
   const names = Object.keys(entry.files).filter((name) => /^ca\d$/.test(name));
   return names.sort().map((name) => vectorFile('tpm', entry, name));
+}
+
+function readUsage(certificate: Uint8Array): ReadonlySet<number> | undefined {
+  try {
+    return readCertificate(certificate, 'certificate').keyUsage;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What is readable of all chains of the vectors, upside down. */
@@ -86,6 +94,33 @@ describe.skipIf(missing !== undefined)(`makers of TPMs ${missing ?? ''}`, () => 
     const certificate = vectorFile('tpm', entry!, 'cert');
     expect(findMakerChain(certificate, keptCertificates(), anchors)).toEqual([]);
     expect(await outcomeOf(certificate, anchors)).toEqual({ code: 'accepted', anchor: 'intermediate' });
+  });
+
+  it.each(missing === undefined ? vectorEntries('tpm', 'certify') : [])(
+    'EK-6: the certified attestation key of $id is no endorsement key',
+    async (entry) => {
+      const certificate = vectorFile('tpm', entry, 'aikCert');
+      const issuer = vectorFile('tpm', entry, 'aikIssuer');
+      const verdict = await verifyEndorsementCertificate(certificate, {
+        intermediates: [],
+        anchors: [{ name: 'issuer', certificate: issuer, simulated: false }],
+        time: readCertificate(certificate, 'aikCert').notBefore,
+        validity: 'enforce',
+      });
+      expect(verdict).toMatchObject({ outcome: 'refused', refusals: [{ code: 'tpm-ek-purpose' }] });
+    },
+  );
+
+  it('EK-18: nor is one whose certificate names the purpose of endorsement keys, or none', async () => {
+    const signing = entries.filter(
+      (entry) => readUsage(vectorFile('tpm', entry, 'cert'))?.has(KeyUsage.digitalSignature) === true,
+    );
+    expect(signing.length).toBeGreaterThan(1);
+    for (const entry of signing) {
+      const anchors = chainOf(entry).map((certificate) => ({ name: 'any', certificate, simulated: false }));
+      const { code } = await outcomeOf(vectorFile('tpm', entry, 'cert'), anchors);
+      expect(['tpm-ek-key-usage', 'tpm-ek-purpose']).toContain(code);
+    }
   });
 
   it('EK-11: what is kept is not believed for lying there', async () => {
