@@ -40,10 +40,12 @@ export const SUBJECT = { manifestDigest, inferencePolicyDigest, renews: null };
 /** A clock that a test turns. It begins with the real time, for the sake of the TLS certificates. */
 export class TestClock implements Clock {
   private offsetSeconds = 0;
+  /** By how much somebody set the wall clock. */
+  private wallSeconds = 0;
   readonly start = Math.floor(Date.now() / 1000);
 
   posixSeconds(): number {
-    return this.start + this.offsetSeconds;
+    return this.start + this.offsetSeconds + this.wallSeconds;
   }
 
   monotonicMilliseconds(): number {
@@ -52,6 +54,11 @@ export class TestClock implements Clock {
 
   advance(seconds: number): void {
     this.offsetSeconds += seconds;
+  }
+
+  /** Sets the wall clock, and no other. */
+  setWall(bySeconds: number): void {
+    this.wallSeconds += bySeconds;
   }
 }
 
