@@ -15,8 +15,10 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { tpmHash } from '../../attestation/tpm/hash.ts';
 import { kdfA } from '../../attestation/tpm/kdf.ts';
 import { Algorithm, digestSized, identityObject, publicArea } from '../../attestation/tpm/layout.ts';
-import type { DeviceAttester } from '../../src/agent/evidence.ts';
+import type { MeasurementLogs } from '../../attestation/tpm/evidence.ts';
+import type { DeviceAttester, DeviceRequest } from '../../src/agent/evidence.ts';
 import type { EnrollingTpm } from '../../src/agent/key-release.ts';
+import type { BootedMachine } from './boot.ts';
 import {
   issueCertificate,
   makeAuthority,
@@ -40,9 +42,12 @@ export interface EnrollableTpm {
 
 const VENDOR = 'Test TPM vendor';
 
-/** @param name tells the keys of several TPMs apart */
-export async function makeEnrollableTpm(name = 'rack-1'): Promise<EnrollableTpm> {
-  const software = await makeSoftwareAttester();
+/**
+ * @param name tells the keys of several TPMs apart
+ * @param machine what its registers hold, and the logs of that
+ */
+export async function makeEnrollableTpm(name = 'rack-1', machine?: BootedMachine): Promise<EnrollableTpm> {
+  const software = await makeSoftwareAttester('ecc-p256', machine?.registers);
   const keys = rsaKeys(`endorsement key of ${name}`);
   const authority = makeAuthority(VENDOR);
   const certificate = issueCertificate(authority, { subject: '', keys, extensions: ENDORSEMENT_EXTENSIONS });
@@ -59,10 +64,11 @@ export async function makeEnrollableTpm(name = 'rack-1'): Promise<EnrollableTpm>
       deviceClass: 'tpm',
       bindsCompanions: false,
       identity: sha256(software.name),
-      collect: (_request, deviceValue) => {
+      collect: (request, deviceValue) => {
         const clockInfo = { ...tpm.clock };
         tpm.clock.clock += 1000n;
-        return software.evidence(software.quote({ extraData: deviceValue, clockInfo }));
+        const statement = software.quote({ extraData: deviceValue, clockInfo });
+        return software.evidence(statement, logsFor(request, machine));
       },
     },
     software,
@@ -74,6 +80,17 @@ export async function makeEnrollableTpm(name = 'rack-1'): Promise<EnrollableTpm>
     clock: { clock: 5000n, resetCount: 7, restartCount: 1, safe: 1 },
   };
   return tpm;
+}
+
+/** The logs that a challenge asks for. */
+function logsFor(request: DeviceRequest, machine: BootedMachine | undefined): Partial<MeasurementLogs> {
+  if (request.class !== 'tpm' || machine === undefined) return {};
+  const { eventLog, imaList, agentLog } = machine.logs;
+  return {
+    eventLog: request.eventLog ? eventLog : null,
+    imaList: request.imaList ? imaList : null,
+    agentLog: request.agentPcr === null ? null : agentLog,
+  };
 }
 
 const ENDORSEMENT_EXTENSIONS = [
