@@ -16,7 +16,7 @@ import type { ProductLine } from './product.ts';
 import type { Tcb } from './tcb.ts';
 
 /** Security patch levels; `fmc` is null before Turin. */
-export interface TcbClaims {
+export type TcbClaims = {
   /** Of the FMC, which loads the rest since Turin. */
   readonly fmc: number | null;
   /** Of the security processor's boot loader. */
@@ -27,7 +27,7 @@ export interface TcbClaims {
   readonly snp: number;
   /** Of the cores' microcode. */
   readonly microcode: number;
-}
+};
 
 /** What a report and its certificates say, whoever asked for it. */
 export interface SevSnpReportClaims {
