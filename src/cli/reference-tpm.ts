@@ -15,7 +15,7 @@ import { writeCanonicalFile } from '../platform/canonical-file.ts';
 import { systemClock } from '../platform/clock.ts';
 import { collect, collectFiles, identifierArgument } from './arguments.ts';
 import { usageRefusals } from './failure.ts';
-import { print } from './options.ts';
+import { print, remark } from './options.ts';
 import { describeOptions, readBoot, type Artefact, type BootOptions } from './reference-tpm-files.ts';
 
 const BANKS = { sha256: Algorithm.sha256, sha384: Algorithm.sha384 } as const;
@@ -43,6 +43,7 @@ async function deriveReference(options: TpmOptions): Promise<void> {
   const phases = options.phase.map(phasePath);
   const bank = tpmHash(BANKS[options.bank], '--bank');
   const { boot, artefacts } = await readBoot(options);
+  remarkUnsigned(boot);
   const expected = expectBoot(boot, bank);
   const values = valuesAfter(expected, phases, bank);
   const document =
@@ -50,6 +51,13 @@ async function deriveReference(options: TpmOptions): Promise<void> {
   if (document !== null && out !== undefined) await writeCanonicalFile(out, document, { overwrite: false });
   if (document !== null && json === true) print(fromUtf8(encodeCanonicalJson(document), 'document'));
   else for (const line of describe(expected, values)) print(line);
+}
+
+/** Tools that sign fill the file up first, and what they fill in is measured from then on. */
+function remarkUnsigned({ images }: BootDescription): void {
+  for (const { role, image } of images) {
+    if (image.signatures.length === 0) remark(`${role} is not signed: signing it can change its digest`);
+  }
 }
 
 /** PCR 11 goes on after the stub: one value for each phase that was named. */
