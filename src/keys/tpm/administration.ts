@@ -1,10 +1,8 @@
 /** What an operator does with custody by a TPM: make it, look at it, withdraw approvals (KC-40, KC-43). */
 
-import { randomBytes } from 'node:crypto';
-
 import { sha256 } from '@noble/hashes/sha2.js';
 
-import { equalBytes, toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
+import { equalBytes, toUtf8 } from '../../../attestation/core/bytes.ts';
 import type { PublicKey } from '../../../attestation/core/public-key.ts';
 import { computeNvName } from '../../../attestation/tpm/nv-index.ts';
 import { selectPcrs } from '../../../attestation/tpm/pcr-selection.ts';
@@ -18,7 +16,7 @@ import { chooseApproval } from './approval-choice.ts';
 import { newTpmCustodyDocument, readTpmCustodyFile } from './document.ts';
 import { type ApprovedPcrs, counterArea, POLICY_HASH, writtenCounterArea } from './policy.ts';
 import { tpmCustodyPolicyRefusals, tpmCustodyUsageRefusals } from './refusals.ts';
-import { readCounter, sealNewKey } from './sealed-keys.ts';
+import { newRootSecret, readCounter, sealNewKey, sealRootSecret } from './sealed-keys.ts';
 import { approvalRules, type TpmCustodyOptions, withCustodyTpm } from './tpm-custody.ts';
 
 /** What the closing PCR is extended with: the same in every boot. */
@@ -49,24 +47,29 @@ export async function createTpmCustody(options: NewTpmCustodyOptions): Promise<b
   const { origin, mode, counterIndex, closingPcr } = options;
   requireSigner(options.signer);
   const signer = externalSignerArea(options.signer);
-  const identity = { custody: toHex(randomBytes(POLICY_HASH.bytes)), origin, mode };
-  return await withCustodyTpm(options, async (tpm) => {
-    await provideCounter(tpm, counterIndex);
-    const document = await withSealedStorage(
-      tpm,
-      () => undefined,
-      async (storage) => {
-        const first = await sealNewKey(storage, identity, signer);
-        const storageKeyName = storage.root.name;
-        return newTpmCustodyDocument(
-          { ...identity, storageKeyName, signer, counterIndex, closingPcr },
-          first,
-        );
-      },
-    );
-    await writeSecretFile(options.path, document);
-    return await readCounter(tpm, counterIndex);
-  });
+  const { root, custody } = newRootSecret();
+  const identity = { custody, origin, mode };
+  const owner = { identity, signer };
+  try {
+    return await withCustodyTpm(options, async (tpm) => {
+      await provideCounter(tpm, counterIndex);
+      const document = await withSealedStorage(
+        tpm,
+        () => undefined,
+        async (storage) => {
+          const sealed = await sealRootSecret(storage, owner, root);
+          const first = await sealNewKey(storage, owner, root);
+          const storageKeyName = storage.root.name;
+          const made = { ...identity, storageKeyName, signer, counterIndex, closingPcr };
+          return newTpmCustodyDocument(made, sealed, first);
+        },
+      );
+      await writeSecretFile(options.path, document);
+      return await readCounter(tpm, counterIndex);
+    });
+  } finally {
+    root.fill(0);
+  }
 }
 
 /** TPMs load these kinds of public keys; the largest RSA key that all of them take has 2048 bits. */

@@ -20,6 +20,11 @@ const MAX_WRAPPING_KEYS = 32;
 
 const identifierField = z.string().regex(/^[0-9a-f]{32}$/);
 
+const sealedMembers = {
+  publicArea: z.base64().min(4).max(512),
+  privateArea: z.base64().min(4).max(2048),
+};
+
 const custodySchema = z.strictObject({
   version: z.literal(1),
   type: z.literal('weightgate-tpm-custody'),
@@ -33,18 +38,15 @@ const custodySchema = z.strictObject({
   counterIndex: z.int().min(0x01000000).max(0x01ffffff),
   closingPcr: z.int().min(8).max(15).nullable(),
   current: identifierField,
+  /** Of the secret after which the custody is named. */
+  root: z.strictObject(sealedMembers),
   keys: z
-    .array(
-      z.strictObject({
-        id: identifierField,
-        publicArea: z.base64().min(4).max(512),
-        privateArea: z.base64().min(4).max(2048),
-      }),
-    )
+    .array(z.strictObject({ id: identifierField, ...sealedMembers, mac: z.base64().length(44) }))
     .min(1)
     .max(MAX_WRAPPING_KEYS),
 });
 export type TpmCustodyDocument = z.infer<typeof custodySchema>;
+export type SealedRoot = TpmCustodyDocument['root'];
 export type SealedKeyEntry = TpmCustodyDocument['keys'][number];
 
 /**
@@ -98,20 +100,18 @@ export function storageKeyNameOf({ storageKey }: TpmCustodyDocument): Uint8Array
   return fromHex(storageKey, 'storageKey');
 }
 
-export function sealedKeyEntry(id: string, sealed: SealedData): SealedKeyEntry {
+export function sealedDocument(sealed: SealedData): SealedRoot {
   return {
-    id,
     publicArea: toBase64(encode(publicArea, sealed.publicArea, 'publicArea')),
     privateArea: toBase64(encode(privateAreaSized, sealed.privateArea, 'privateArea')),
   };
 }
 
 /** @throws RefusalError `base64-malformed`, `layout-*` */
-export function sealedDataOf(entry: SealedKeyEntry): SealedData {
-  const field = `keys.${entry.id}`;
+export function sealedDataOf(sealed: SealedRoot, field: string): SealedData {
   return {
-    publicArea: decode(publicArea, fromBase64(entry.publicArea, field), `${field}.publicArea`),
-    privateArea: decode(privateAreaSized, fromBase64(entry.privateArea, field), `${field}.privateArea`),
+    publicArea: decode(publicArea, fromBase64(sealed.publicArea, field), `${field}.publicArea`),
+    privateArea: decode(privateAreaSized, fromBase64(sealed.privateArea, field), `${field}.privateArea`),
   };
 }
 
@@ -123,7 +123,11 @@ export interface NewTpmCustody extends CustodyIdentity {
   readonly closingPcr: number | null;
 }
 
-export function newTpmCustodyDocument(made: NewTpmCustody, first: SealedKeyEntry): TpmCustodyDocument {
+export function newTpmCustodyDocument(
+  made: NewTpmCustody,
+  root: SealedRoot,
+  first: SealedKeyEntry,
+): TpmCustodyDocument {
   const { custody, origin, mode, storageKeyName, signer, counterIndex, closingPcr } = made;
   return {
     version: 1,
@@ -135,6 +139,7 @@ export function newTpmCustodyDocument(made: NewTpmCustody, first: SealedKeyEntry
     signer: toBase64(encode(publicArea, signer, 'signer')),
     counterIndex,
     closingPcr,
+    root,
     current: first.id,
     keys: [first],
   };

@@ -30,7 +30,7 @@ import {
   withSealedKey,
 } from './document.ts';
 import type { CustodyIdentity } from './policy.ts';
-import { openKeys, sealNewKey, withStorageOf } from './sealed-keys.ts';
+import { type OpeningApprovals, openKeys, sealFurtherKey } from './sealed-keys.ts';
 
 const OWNER_ONLY = 0o600;
 
@@ -79,9 +79,16 @@ async function unsealed(
   document: TpmCustodyDocument,
   entries: readonly SealedKeyEntry[],
 ): Promise<Map<string, KeyMemory>> {
+  const opening = await openingApprovals(options, document);
+  return await withCustodyTpm(options, (tpm) => openKeys(tpm, document, entries, opening));
+}
+
+async function openingApprovals(
+  options: TpmCustodyOptions,
+  document: TpmCustodyDocument,
+): Promise<OpeningApprovals> {
   const { approvals, refused } = await readApprovalFolder(options.approvals, approvalRules(document));
-  const field = [options.approvals, ...refused].join(', ');
-  return await withCustodyTpm(options, (tpm) => openKeys(tpm, document, entries, approvals, field));
+  return { approvals, field: [options.approvals, ...refused].join(', ') };
 }
 
 class TpmCustody implements KeyCustody {
@@ -156,14 +163,12 @@ class TpmCustody implements KeyCustody {
     return this.changes.run(async () => {
       await this.takeOver();
       const { document } = this;
-      const entry = await withCustodyTpm(this.options, (tpm) =>
-        withStorageOf(tpm, document, (storage) =>
-          sealNewKey(storage, identityOf(document), signerOf(document)),
-        ),
+      const opening = await openingApprovals(this.options, document);
+      const { entry, key } = await withCustodyTpm(this.options, (tpm) =>
+        sealFurtherKey(tpm, document, opening),
       );
-      // A key that this machine cannot open must never become the one that wraps (KC-47).
-      const opened = await unsealed(this.options, document, [entry]);
-      for (const key of opened.values()) key.close();
+      this.keys.set(entry.id, key);
+      await this.closeIfClosed();
       await this.replace(withSealedKey(document, entry));
     });
   }
@@ -203,8 +208,7 @@ class TpmCustody implements KeyCustody {
     const added = document.keys.filter(({ id }) => !this.keys.has(id));
     const opened = added.length === 0 ? [] : await unsealed(this.options, document, added);
     for (const [id, key] of opened) this.keys.set(id, key);
-    if (this.closed) await this.close();
-    this.requireOpen();
+    await this.closeIfClosed();
     this.document = document;
     this.forgetRetired();
   }
@@ -227,6 +231,12 @@ class TpmCustody implements KeyCustody {
       expected: 'the custody that was opened, with other keys at most',
       found: 'another custody',
     });
+  }
+
+  /** Keys that were opened while the custody was closed must not stay. */
+  private async closeIfClosed(): Promise<void> {
+    if (this.closed) await this.close();
+    this.requireOpen();
   }
 
   private requireOpen(): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import koffi from 'koffi';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { type Cryptoki, type FunctionName, openPkcs11Library } from '../../../native/pkcs11/library.ts';
 import type { Argument } from '../../../native/nvml/serial-calls.ts';
@@ -33,6 +33,9 @@ import { type CustodyFault, type CustodyFixture, describeCustodyContract } from 
 
 const pkcs11ToolMissing = absentPrograms(['pkcs11-tool']).length > 0;
 if (pkcs11ToolMissing) process.stderr.write('skipped: not installed: opensc\n');
+
+/** Each fault has the token opened several times. */
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Of the flags in CK_TOKEN_INFO, little-endian. */
 const FLAGS_OFFSET = 96;

@@ -23,10 +23,15 @@ import {
 } from '../../../src/keys/tpm/administration.ts';
 import { readApproval } from '../../../src/keys/tpm/approval.ts';
 import { installApproval } from '../../../src/keys/tpm/approval-folder.ts';
-import { readTpmCustodyFile, type TpmCustodyDocument } from '../../../src/keys/tpm/document.ts';
+import {
+  identityOf,
+  readTpmCustodyFile,
+  signerOf,
+  type TpmCustodyDocument,
+} from '../../../src/keys/tpm/document.ts';
 import { tpmCustodyProvider } from '../../../src/keys/tpm/provider.ts';
 import { approvalRules, openTpmCustody } from '../../../src/keys/tpm/tpm-custody.ts';
-import { sealNewKey } from '../../../src/keys/tpm/sealed-keys.ts';
+import { sealNewKey, sealRootSecret } from '../../../src/keys/tpm/sealed-keys.ts';
 import { externalSignerArea } from '../../../attestation/tpm/sealing-templates.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
@@ -214,22 +219,32 @@ describe.skipIf(swtpmMissing !== undefined)('approvals of custody by a TPM', () 
     expect(await opening()).toBe('accepted');
   });
 
-  it('KC-40: a key that somebody sealed for another signer is refused', async () => {
+  it('KC-40: a key that somebody else sealed is refused, for another signer and for ours', async () => {
     await approveNow(custody);
-    const signer = externalSignerArea(
-      publicKeyOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey),
-    );
     const document = await readTpmCustodyFile(custody.path, custody);
-    const planted = await withTpm((tpm) =>
-      withSealedStorage(
-        tpm,
-        () => undefined,
-        (storage) => sealNewKey(storage, document, signer),
-      ),
-    );
-    expect(await editFile((one) => ({ ...one, keys: [planted], current: planted.id }))).toBe(
-      'custody-tpm-damaged',
-    );
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    for (const signer of [externalSignerArea(publicKeyOf(publicKey)), signerOf(document)]) {
+      const identity = identityOf(document);
+      const { root, planted } = await withTpm((tpm) =>
+        withSealedStorage(
+          tpm,
+          () => undefined,
+          async (storage) => {
+            const owner = { identity, signer };
+            const secret = new Uint8Array(32).fill(1);
+            return {
+              root: await sealRootSecret(storage, owner, secret),
+              planted: await sealNewKey(storage, owner, secret),
+            };
+          },
+        ),
+      );
+      const change = { keys: [...document.keys, planted], current: planted.id };
+      expect(await editFile((one) => ({ ...one, ...change }))).toBe('custody-tpm-damaged');
+      expect(await editFile((one) => ({ ...one, root, keys: [planted], current: planted.id }))).toBe(
+        'custody-tpm-damaged',
+      );
+    }
   });
 
   // Making a TPM takes as long as finding primes does.
