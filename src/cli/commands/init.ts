@@ -6,6 +6,7 @@ import { Option, type Command } from 'commander';
 import { MODES, type Mode } from '../../governance/fields.ts';
 import { EVALUATION_ORIGIN_SUFFIX } from '../../governance/fold.ts';
 import { createTrustRoot, type Person } from '../../governance/trust-root.ts';
+import type { CustodyProviderName } from '../../keys/custody.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { writeServerProfile, type ServerProfile } from '../../platform/server-profile.ts';
 import { createServerHome } from '../../server/new-home.ts';
@@ -17,6 +18,7 @@ import {
   type Pair,
   parsePositiveInteger,
 } from '../arguments.ts';
+import { custodySettingsOption, providerOption, readChosenCustody } from '../custody-settings.ts';
 import { usageRefusals } from '../failure.ts';
 import { withInterruption } from '../interruption.ts';
 import { passphraseOption, listenOption, print, PROFILE, readPublicKey } from '../options.ts';
@@ -33,6 +35,8 @@ interface InitOptions {
   readonly quorum: number;
   readonly listen: { readonly host: string; readonly port: number };
   readonly name: readonly string[];
+  readonly custody?: CustodyProviderName;
+  readonly custodySettings?: string;
   readonly passphraseFile?: string;
 }
 
@@ -49,6 +53,18 @@ function requireOriginOfMode(mode: Mode, origin: string): void {
     expected: `a name that ${evaluation ? 'ends' : 'does not end'} in ${EVALUATION_ORIGIN_SUFFIX} in mode ${mode}`,
     found: origin,
   });
+}
+
+/** KC-80. Asked here, before anything is made or a passphrase is asked for. */
+async function chosenCustody({ mode, custody, custodySettings }: InitOptions) {
+  if (mode === 'production' && (custody === undefined || custody === 'file')) {
+    throw usageRefusals.error('argument-invalid', {
+      field: '--custody',
+      expected: 'a custody outside of files in mode production',
+      found: custody ?? 'none',
+    });
+  }
+  return await readChosenCustody(custody ?? 'file', custodySettings);
 }
 
 /** A home without its profile is of no use, and `init` does not run over an existing home. */
@@ -68,10 +84,11 @@ async function init(home: string, options: InitOptions): Promise<void> {
   requireOriginOfMode(mode, origin);
   const persons = await Promise.all(options.person.map((person) => personOf(person, organisation)));
   const trustRoot = createTrustRoot({ mode, persons, role: ROLE, quorumPersons: quorum });
+  const custody = await chosenCustody(options);
   const passphrase = await readPassphrase(options.passphraseFile, `the new server ${home}`);
   const identity = await withInterruption((signal) =>
     createServerHome(
-      { path: home, mode, origin, trustRoot, listen, names: name, passphrase, clock: systemClock },
+      { path: home, mode, origin, trustRoot, listen, names: name, passphrase, custody, clock: systemClock },
       signal,
     ),
   );
@@ -121,6 +138,10 @@ export function registerInit(program: Command): void {
         .argParser(collectHosts)
         .default([], 'those of this machine'),
     )
+    .addOption(
+      providerOption('--custody', 'who holds the wrapping keys; by default a file, in evaluation only'),
+    )
+    .addOption(custodySettingsOption())
     .addOption(passphraseOption())
     .action(init);
 }
