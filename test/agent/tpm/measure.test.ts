@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { fromBase64, toHex } from '../../../attestation/core/bytes.ts';
+import { fromBase64, toBase64, toHex } from '../../../attestation/core/bytes.ts';
 import {
   type AgentEvent,
   type AgentEventKind,
@@ -22,7 +22,13 @@ import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
 import { AgentRegister } from '../../../src/agent/tpm/measure.ts';
 import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
-import { checkEnrolment, credentialFor } from './verification.ts';
+import {
+  checkEnrolment,
+  credentialFor,
+  deviceValueOf,
+  type ExpectedAgent,
+  verifyEvidence,
+} from './verification.ts';
 
 if (swtpmMissing !== undefined) process.stderr.write(`skipped: ${swtpmMissing}\n`);
 
@@ -198,6 +204,36 @@ describe.skipIf(swtpmMissing !== undefined)('an agent that measures itself', () 
       const again = (await renewing.collect(request, randomBytes(32))) as { agentLog: string };
       await renewing.close();
       expect(again.agentLog).toBe(evidence.agentLog);
+    });
+
+    it('AM-6, AM-8: is accepted by the verifier where all that it measured is allowed, and only there', async () => {
+      const attester = await enrolledAttester({ measurement: measurement() });
+      const { endorsementCertificate, attestationKey } = attester;
+      const enrolment = await checkEnrolment(endorsementCertificate, attestationKey, simulator.anchors);
+      const deviceValue = deviceValueOf(enrolment, randomBytes(32));
+      await tpm.extendPcr(0, randomBytes(32));
+      const evidence = await attester.collect(request, deviceValue);
+      await attester.close();
+      const agent = {
+        pcr: PCR,
+        agentPrograms: [toHex(program.digest)],
+        inferencePolicies: [toHex(policy.digest)],
+        modelManifests: [toHex(manifest.digest)],
+      };
+      const refusals = async (changes: Partial<ExpectedAgent>, sent = evidence): Promise<unknown> => {
+        const expectations = { deviceValue, pcrs: [0, PCR], agent: { ...agent, ...changes } };
+        const verdict = await verifyEvidence(enrolment, sent, expectations);
+        return verdict.outcome === 'accepted' ? [] : verdict.refusals.map(({ code }) => code);
+      };
+      const other = ['ee'.repeat(32)];
+      expect(await refusals({})).toEqual([]);
+      expect(await refusals({ agentPrograms: other })).toContain('tpm-boot-agent');
+      expect(await refusals({ inferencePolicies: other })).not.toEqual([]);
+      expect(await refusals({ modelManifests: other })).not.toEqual([]);
+      const shorter = toBase64(writeAgentLog({ events: [program, policy] }));
+      expect(await refusals({}, { ...(evidence as object), agentLog: shorter })).toEqual([
+        'tpm-boot-agent-log',
+      ]);
     });
 
     it('AM-8: measures nothing before its certificate was verified', async () => {

@@ -72,12 +72,36 @@ export function deviceValueOf(enrolment: CheckedEnrolment, binding: Uint8Array):
   return computeDeviceValue('tpm', binding, Buffer.from(enrolment.attestationKey.identity, 'hex'));
 }
 
+/** What an agent may have measured of itself, hex. */
+export interface ExpectedAgent {
+  readonly pcr: number;
+  readonly agentPrograms: readonly string[];
+  readonly inferencePolicies: readonly string[];
+  readonly modelManifests: readonly string[];
+}
+
+export interface Expectations {
+  readonly deviceValue: Uint8Array;
+  readonly pcrs: readonly number[];
+  /** Judges what the agent measured, too. */
+  readonly agent?: ExpectedAgent;
+}
+
+const NOTHING_BOOTED = { images: [], loader: { digests: [], texts: [] }, uki: [], mok: [], files: {} };
+const ANY_BOOT = Object.fromEntries(
+  ['secureBoot', 'signers', 'revoked', 'images', 'loader', 'uki', 'mok', 'files'].map((rule) => [
+    rule,
+    'any',
+  ]),
+);
+
 /** Verifies evidence of an enrolled key. The values in it are taken as the reference. */
 export function verifyEvidence(
   enrolment: CheckedEnrolment,
   evidence: JsonValue,
-  expectations: { readonly deviceValue: Uint8Array; readonly pcrs: readonly number[] },
+  expectations: Expectations,
 ): Promise<Verdict<TpmClaims>> {
+  const { agent } = expectations;
   const parsed = tpmDeviceClass.parse(evidence, 'evidence');
   const values = [...parsed.pcrs].map(([pcr, value]) => [String(pcr), [Buffer.from(value).toString('hex')]]);
   return tpmDeviceClass.verify(parsed, {
@@ -95,7 +119,7 @@ export function verifyEvidence(
         name: 'this machine',
         bank: 'sha256',
         pcrs: Object.fromEntries(values) as JsonValue,
-        boot: null,
+        boot: agent === undefined ? null : { ...NOTHING_BOOTED, agentPrograms: agent.agentPrograms },
         provenance: { source: 'test', recordedAt: 0 },
       },
     ],
@@ -106,9 +130,13 @@ export function verifyEvidence(
       pcrs: expectations.pcrs,
       registers: 'reference',
       ratchet: 'none',
-      boot: 'any',
+      boot: agent === undefined ? 'any' : { ...ANY_BOOT, agent: ruleOf(agent) },
       allowUnsafeClock: false,
       deniedFirmware: [],
     },
   });
+}
+
+function ruleOf({ pcr, inferencePolicies, modelManifests }: ExpectedAgent): JsonValue {
+  return { pcr, inferencePolicies, modelManifests };
 }
