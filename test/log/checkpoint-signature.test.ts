@@ -1,9 +1,10 @@
+import { p256 } from '@noble/curves/nist.js';
 import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { toUtf8 } from '../../attestation/core/bytes.ts';
-import { parseCheckpointBody } from '../../src/log/checkpoint-body.ts';
+import { concatBytes, fromHex, toUtf8 } from '../../attestation/core/bytes.ts';
+import { formatCheckpointBody, parseCheckpointBody } from '../../src/log/checkpoint-body.ts';
 import { openCheckpoint } from '../../src/log/checkpoint.ts';
 import { cosignedSubtree, readCosignature, writeCosignature } from '../../src/log/checkpoint-signature.ts';
 import { formatSignatureLine, parseNote, signNote } from '../../src/log/note.ts';
@@ -79,6 +80,25 @@ describe('cosignatures', () => {
     expect(await verify(lineOf('pq.example', { ...body, origin: 'o' }, TIME))).toBe('log-note-signature');
     expect(await verify(lineOf('pq.example', { ...body, size: 6n }, TIME))).toBe('log-note-signature');
     expect(await verify(lineOf('pq.example', body, TIME + 1n))).toBe('log-note-signature');
+  });
+
+  it('WT-5: a tree head of RFC 6962 holds for the log that its key is named after alone', async () => {
+    const secret = sha256(toUtf8('tree head'));
+    const prefix = fromHex('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'prefix');
+    const information = concatBytes(prefix, p256.getPublicKey(secret, false));
+    const { size, root } = parseCheckpointBody(parseNote(await log.note(5)).text);
+    const milliseconds = fromHex('0000019b71b44c00', 'milliseconds');
+    const head = concatBytes(Uint8Array.of(0, 1), milliseconds, fromHex('0000000000000005', 'size'), root);
+    const signature = p256.sign(head, secret, { format: 'der' });
+    const line = concatBytes(milliseconds, Uint8Array.of(4, 3, 0, signature.length), signature);
+    const open = (name: string, origin: string, of = size): Promise<string> => {
+      const key = makeVerifierKey(name, 'rfc6962-tree-head', information);
+      const note = `${formatCheckpointBody(origin, { size: of, root })}\n${formatSignatureLine(key, line)}`;
+      return refusalCodeAsync(() => openCheckpoint(note, { origin, keys: [key] }));
+    };
+    expect(await open('ct.example', 'ct.example')).toBe('accepted');
+    expect(await open('ct.example', 'other.example')).toBe('log-note-signature');
+    expect(await open('ct.example', 'ct.example', 6n)).toBe('log-note-signature');
   });
 
   it('WT-4: whatever is changed in a cosigned note, nothing else counts as cosigned', async () => {
