@@ -16,6 +16,7 @@ import type { MeasuredSection } from './uki.ts';
 
 /** Entries of a list of keys or hashes: how many, and one digest over all of them. Lists of denied hashes are long. */
 export interface KeyListClaims {
+  /** How many keys and hashes the list has. */
   readonly entries: number;
   /** SHA-256 over the type, owner and data of each entry, hex. */
   readonly digest: string;
@@ -32,32 +33,48 @@ export interface AuthorityClaims {
 
 /** Each member is null where no rule of the policy relies on it. Digests are hex and of the bank unless another hash is named. */
 export interface BootClaims {
+  /** What PCR 7 says of the checking of signatures. */
   readonly secureBoot: {
+    /** Only `enabled` means that signatures were checked; `undefined` is a machine without keys. */
     readonly state: SecureBootFacts['state'];
+    /** The variable PK. */
     readonly platformKey: KeyListClaims;
+    /** The variable KEK. */
     readonly keyExchangeKeys: KeyListClaims;
+    /** The variable db. */
     readonly allowed: KeyListClaims;
+    /** The variable dbx. */
     readonly forbidden: KeyListClaims;
+    /** Who vouched for drivers and for what was started, in order. */
     readonly authorities: readonly AuthorityClaims[];
   } | null;
+  /** Authenticode digests of what was started, in order, hex (PCR 4). */
   readonly images: readonly string[] | null;
+  /** What boot loaders and kernel stubs measured. */
   readonly loader: {
     /** Records of PCR 8, 9 and 12. */
     readonly records: number;
     /** Of kernels, those that the reference values allow as texts. */
     readonly commandLines: readonly string[];
   } | null;
+  /** The unified kernel image (PCR 11). */
   readonly uki: {
+    /** All of them, in the order in which they were measured. */
     readonly sections: readonly MeasuredSection[];
     /** How far userspace had come: `start`, or a phase of systemd. */
     readonly phase: string;
   } | null;
+  /** Digests that shim measured of its keys and switches, hex (PCR 14). */
   readonly mok: readonly string[] | null;
   /** Files that the kernel measured, without the boot aggregate. */
   readonly files: number | null;
+  /** What the agent measured of itself since the machine started; SHA-256, hex. */
   readonly agent: {
+    /** Programs that ran as the agent. */
     readonly programs: readonly string[];
+    /** Policies that they were to keep. */
     readonly inferencePolicies: readonly string[];
+    /** Manifests of models that they were to serve. */
     readonly modelManifests: readonly string[];
   } | null;
 }

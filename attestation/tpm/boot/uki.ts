@@ -31,6 +31,7 @@ export type UkiSection = (typeof UKI_SECTIONS)[number];
 const PHASES = ['enter-initrd', 'leave-initrd', 'sysinit', 'ready', 'shutdown', 'final'] as const;
 
 export interface MeasuredSection {
+  /** Name as in the image. */
   readonly section: UkiSection;
   /** Of its content, in the bank; lower-case hex. */
   readonly digest: string;
