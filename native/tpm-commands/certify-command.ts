@@ -7,7 +7,7 @@ import { declare } from './commands.ts';
 import type { Tpm } from './tpm.ts';
 
 /** Handles: the object, the signing key. The null scheme stands for the one that the key itself names. */
-export const certify = declare({
+const certify = declare({
   name: 'TPM2_Certify',
   code: 0x148,
   authorizations: 2,

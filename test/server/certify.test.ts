@@ -1,4 +1,4 @@
-/** Enrolment of a further key by certification, over HTTP and with a simulated TPM (docs/spec/tpm-identity.md section 3). */
+/** Enrolment by both kinds of endorsement keys, and of a further key by certification, over HTTP and with a simulated TPM (docs/spec/tpm-identity.md section 3). */
 
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -9,9 +9,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toBase64, toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
+import { Tpm } from '../../native/tpm-commands/tpm.ts';
 import { enrolByCertification, type CertifyingTpm } from '../../src/agent/certified-enrolment.ts';
 import { enrol, requestRelease } from '../../src/agent/key-release.ts';
 import { TpmAttester } from '../../src/agent/tpm/attester.ts';
+import { findEndorsement } from '../../src/agent/tpm/endorsement.ts';
 import { TpmCertifier } from '../../src/agent/tpm/certifier.ts';
 import { encodeEnvelope, signEnvelope } from '../../src/platform/dsse.ts';
 import { examplePredicates, signerOf } from '../support/governance.ts';
@@ -22,6 +24,9 @@ import { startTestTpm, swtpmMissing, type TestTpm } from '../support/swtpm.ts';
 if (swtpmMissing !== undefined) process.stderr.write(`skipped: ${swtpmMissing}\n`);
 
 const CERTIFICATION_TYPE = 'application/vnd.weightgate.certification-request.v1+json';
+
+/** The endorsement keys of the simulator: RSA of the low range, P-384 of the high one. */
+const TEMPLATES = ['L-1', 'H-3'] as const;
 
 interface Offer {
   readonly certification: string;
@@ -58,6 +63,13 @@ describe.skipIf(swtpmMissing !== undefined)('a further key of an enrolled TPM', 
   });
   afterAll(() => simulator.remove());
 
+  async function endorsementKeyDigestOf(template: (typeof TEMPLATES)[number]): Promise<string> {
+    const tpm = await Tpm.open(simulator.tpm.address);
+    const { certificate } = await findEndorsement(tpm, [template]).finally(() => tpm.close());
+    const { subjectPublicKeyInfo } = readCertificate(certificate, 'certificate');
+    return createHash('sha256').update(subjectPublicKeyInfo).digest('hex');
+  }
+
   /** A server that knows the simulator's authority, for whose lab the simulator is accredited. */
   async function readyServer(): Promise<TestServer> {
     const server = await TestServer.createReady();
@@ -68,17 +80,30 @@ describe.skipIf(swtpmMissing !== undefined)('a further key of an enrolled TPM', 
     for (const [i, issuer] of issuers.entries())
       await writeFile(join(folder, `intermediates/issuer-${i}.pem`), pemOf(issuer));
     await server.restart();
-    const attester = await TpmAttester.open(simulator.tpm.address);
-    const { subjectPublicKeyInfo } = readCertificate(attester.endorsementCertificate, 'certificate');
-    await attester.close();
-    const endorsementKeyDigest = createHash('sha256').update(subjectPublicKeyInfo).digest('hex');
-    const machines = [{ name: 'simulator', endorsementKeyDigest }];
+    const machines = await Promise.all(
+      TEMPLATES.map(async (name) => ({ name, endorsementKeyDigest: await endorsementKeyDigestOf(name) })),
+    );
     const { accreditation } = examplePredicates;
     const statedAt = accreditation.statedAt + 1;
     const endsAt = server.clock.start + 1_000_000;
     await server.state('lab-accreditation/v1', { ...accreditation, machines, statedAt, endsAt });
     return server;
   }
+
+  it.each(TEMPLATES)('EK-9, EK-11: is enrolled by its endorsement key %s', async (template) => {
+    const server = await readyServer();
+    for (const keyAlgorithm of ['ecc-p256', 'rsa-2048'] as const) {
+      const options = { keyAlgorithm, endorsementTemplates: [template] };
+      const attester = await TpmAttester.open(simulator.tpm.address, options);
+      await enrol(server.agent(), attester).finally(() => attester.close());
+      expect(await server.lastEntry()).toMatchObject({
+        type: 'enrolment',
+        attestationKeyName: toHex(attester.attestationKeyName),
+        endorsementKeyDigest: await endorsementKeyDigestOf(template),
+      });
+      expect(await server.lastEntry()).not.toHaveProperty('certifiedBy');
+    }
+  });
 
   async function enrolFirst(server: TestServer): Promise<string> {
     const attester = await TpmAttester.open(simulator.tpm.address, { keyAlgorithm: 'ecc-p256' });

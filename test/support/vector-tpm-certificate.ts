@@ -78,7 +78,7 @@ export function usageText({ keyUsage }: Certificate): string {
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** As OpenSSL prints times. */
-export function timeText(posixSeconds: number): string {
+function timeText(posixSeconds: number): string {
   const date = new Date(posixSeconds * 1000);
   const clock = date.toISOString().slice(11, 19);
   const day = String(date.getUTCDate()).padStart(2);

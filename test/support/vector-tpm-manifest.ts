@@ -8,7 +8,6 @@ import { z } from 'zod';
 const text = z.string();
 
 const fileShape = z.strictObject({ path: text, size: z.number(), sha256: text });
-export type ManifestFile = z.infer<typeof fileShape>;
 
 const sourceShape = z.strictObject({
   repo: text,
@@ -17,7 +16,7 @@ const sourceShape = z.strictObject({
   licence: text,
 });
 
-export const KINDS = [
+const KINDS = [
   'quote',
   'quote-parse',
   'azure-vtpm',
