@@ -1,6 +1,6 @@
 /**
  * What became of the wrapping keys of a home: compared with what was known before, and kept until the server has logged
- * it (docs/spec/key-custody.md section 9). Events follow from what a custody holds, never from what somebody meant to
+ * it (docs/spec/key-custody.md section 11). Events follow from what a custody holds, never from what somebody meant to
  * do: a rotation that was interrupted, or made at the custody itself, is seen all the same.
  */
 

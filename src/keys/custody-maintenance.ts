@@ -1,5 +1,5 @@
 /**
- * Rotation, retirement and migration of a home's custody (docs/spec/key-custody.md section 8). Stored keys move one by
+ * Rotation, retirement and migration of a home's custody (docs/spec/key-custody.md section 10). Stored keys move one by
  * one, each durably; the old form of a key is valid until the new one stands in its place. Whatever interrupts any of
  * this, the same call made again goes on, and a server that runs meanwhile finds each key where it is.
  */

@@ -1,6 +1,6 @@
 /**
  * The custodies of a home, by `custody.yaml`: the current one, and while keys move to it the one before
- * (docs/spec/key-custody.md section 8). Paths and addresses in it are the operator's; which custodies there are is
+ * (docs/spec/key-custody.md section 10). Paths and addresses in it are the operator's; which custodies there are is
  * changed by commands alone.
  */
 

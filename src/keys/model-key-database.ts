@@ -1,6 +1,6 @@
 /**
  * The database of wrapped model keys: which custody wrapped each, which wrapping keys may wrap no more, and what became
- * of the wrapping keys (docs/spec/key-custody.md section 8). Several processes have it open.
+ * of the wrapping keys (docs/spec/key-custody.md section 10). Several processes have it open.
  */
 
 import { open } from 'node:fs/promises';

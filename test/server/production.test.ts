@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -121,4 +123,18 @@ describe('a production server', () => {
       }
     },
   );
+
+  it('does not start with a key store that is older than its log (KC-91)', { timeout: SLOW }, async () => {
+    const wanted = await productionHome();
+    await createServerHome(wanted);
+    await (await openServerHome(wanted.path, PASSPHRASE, clock)).closeAll();
+    const keys = vault.keys.get('weightgate');
+    keys?.versions.set((keys.latest += 1), randomBytes(32));
+    await (await openServerHome(wanted.path, PASSPHRASE, clock)).closeAll();
+    const database = new DatabaseSync(join(wanted.path, 'model-keys.sqlite'));
+    database.exec('DELETE FROM custody_events');
+    database.close();
+    const opening = openServerHome(wanted.path, PASSPHRASE, clock);
+    expect(await refusalCodeAsync(async () => (await opening).closeAll())).toBe('home-custody-behind');
+  });
 });
