@@ -78,6 +78,8 @@ async function leaveOut(probe: Probe): Promise<void> {
   }
   for (const member of Object.keys(evidence)) {
     await probe.refuses(`no ${member}`, without(evidence, member), {}, MALFORMED);
+    // A member that is null in good evidence is one that nobody asked for.
+    if (evidence[member] === null) continue;
     await probe.refuses(`${member}: null`, { ...evidence, [member]: null }, {}, MALFORMED);
     if (!binaryMembers.includes(member)) continue;
     await probe.refuses(`${member}: empty`, { ...evidence, [member]: '' }, {}, NOT_GENUINE);
