@@ -38,7 +38,7 @@ export const appraisalChecks = defineChecks('unacceptable', {
   },
   'tpm-clock-rollback': {
     means: 'The TPM’s clock or counters are behind those of the last accepted quote.',
-    hint: 'The TPM was cleared or replaced: enrol the machine again.',
+    hint: 'The TPM was cleared or set back. Find out which; then the lab enrols it anew: weightgate agent enrol --anew.',
     protects: 'An earlier state of the TPM could be brought back, or a reboot hidden.',
   },
   'tpm-clock-unsafe': {

@@ -118,8 +118,8 @@ export function passTpmTime(time: LeaseTime, reading: TimedTpmReading): LeaseTim
   const { tpm } = time;
   if (tpm === undefined)
     throw new TypeError('a reading of a TPM for lease time that rests on the kernel alone');
-  requireSafe(reading);
   requireSameStart(tpm.first, reading);
+  requireSafe(reading);
   const back = tpm.last.clockMilliseconds - reading.clockMilliseconds;
   if (back > 0) {
     throw ended('lease-clock-rollback', 'tpm.clock', 'a clock that never goes back', `${seconds(back)} back`);

@@ -32,6 +32,7 @@ interface EnrolOptions {
   readonly tpm: string;
   readonly attestationKey: KeyKind;
   readonly certifiedBy?: KeyKind;
+  readonly anew?: true;
 }
 
 async function run(options: EnrolOptions): Promise<void> {
@@ -54,7 +55,7 @@ async function enrolKey(options: EnrolOptions, release: KeyReleaseOptions): Prom
   const { tpm: address, attestationKey: keyAlgorithm, certifiedBy } = options;
   if (certifiedBy === undefined) {
     const attester = await TpmAttester.open(address, { keyAlgorithm });
-    await enrol(release, attester).finally(() => attester.close());
+    await enrol(release, attester, { anew: options.anew === true }).finally(() => attester.close());
     return toHex(attester.attestationKeyName);
   }
   const certifier = await TpmCertifier.open(address, { keyAlgorithm, certifiedBy });
@@ -81,6 +82,12 @@ export function registerAgentEnrol(agent: Command): void {
         '--certified-by <kind>',
         'have the enrolled key of this kind certify it, in place of a credential',
       ).choices(KEY_KINDS),
+    )
+    .addOption(
+      new Option(
+        '--anew',
+        'vouch for a machine that was frozen, cleared or repaired: what the server knew of it is forgotten',
+      ).conflicts('certifiedBy'),
     )
     .action(run);
 }

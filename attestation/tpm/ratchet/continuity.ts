@@ -16,7 +16,7 @@ import { authenticateRatchet } from './verify.ts';
 export const continuityChecks = defineChecks('unacceptable', {
   'machine-frozen': {
     means: 'There were copies of this machine’s TPM, or it was set back; no copy gets anything any more.',
-    hint: 'Find out what happened to the TPM. Then the lab enrols the machine anew: weightgate agent enrol-anew.',
+    hint: 'Find out what happened to the TPM. Then the lab enrols the machine anew: weightgate agent enrol --anew.',
     protects: 'After a copy was seen, nobody knows which of them is the machine.',
   },
   'tpm-ratchet-missing': {

@@ -59,7 +59,7 @@ const ROWS: readonly Row[] = [
     what: 'the TPM is cleared',
     policy: 'exclusive',
     tamper: (world) => world.clear(),
-    key: 'tpm-clock-rollback',
+    key: 'tpm-ratchet-fork',
     lease: 'machine-frozen',
     agent: 'lease-clock-restarted',
   },
@@ -166,24 +166,23 @@ describe.skipIf(swtpmMissing !== undefined)('a machine that is set back, copied,
     }, 60_000);
   });
 
-  it('LC-1: the wall clock of the agent, set by ten years either way, makes no lease longer', async () => {
-    world = await RollbackWorld.build('exclusive');
-    for (const jump of [TEN_YEARS_SECONDS, -TEN_YEARS_SECONDS]) {
-      let [wall, running] = [0, 0];
-      const kernel: SleepingClock = {
-        posixSeconds: () => wall,
-        monotonicMilliseconds: () => running,
-        awakeMilliseconds: () => running,
-      };
-      const leaseClock = await LeaseClock.begin(kernel, undefined);
-      wall += jump;
-      running += 60_000;
-      expect(leaseClock.asClock(kernel).monotonicMilliseconds()).toBe(60_000);
-    }
-  }, 60_000);
-
   it('the clock of the TPM cannot be set back', async () => {
     world = await RollbackWorld.build('exclusive');
     expect(await refusalCodeAsync(() => world.setTpmClock(-1000))).toBe('tpm-response');
   }, 60_000);
+});
+
+it('LC-1: the wall clock of the agent, set by ten years either way, makes no lease longer', async () => {
+  for (const jump of [TEN_YEARS_SECONDS, -TEN_YEARS_SECONDS]) {
+    let [wall, running] = [0, 0];
+    const kernel: SleepingClock = {
+      posixSeconds: () => wall,
+      monotonicMilliseconds: () => running,
+      awakeMilliseconds: () => running,
+    };
+    const leaseClock = await LeaseClock.begin(kernel, undefined);
+    wall += jump;
+    running += 60_000;
+    expect(leaseClock.asClock(kernel).monotonicMilliseconds()).toBe(60_000);
+  }
 });
