@@ -3,8 +3,11 @@
 import { concatBytes, equalBytes, fromHex, toHex, toUtf8 } from '../../attestation/core/bytes.ts';
 import { defineChecks } from '../../attestation/core/verdict.ts';
 import type { Check } from '../../attestation/core/verdict.ts';
+import { isAllowedText, measuredForms, textOfBytes } from '../../attestation/tpm/boot/command-line.ts';
+import type { BootReference } from '../../attestation/tpm/boot/reference.ts';
 import type { TpmReferenceValues } from '../../attestation/tpm/documents.ts';
 import { firstDifference } from '../../attestation/tpm/event-log/compare.ts';
+import { coverageOf } from '../../attestation/tpm/event-log/coverage.ts';
 import { EventType, eventTypeName } from '../../attestation/tpm/event-log/event-types.ts';
 import type { EventLog, LoggedEvent } from '../../attestation/tpm/event-log/read.ts';
 import { replayEventLog } from '../../attestation/tpm/event-log/replay.ts';
@@ -61,6 +64,7 @@ interface UnknownRecord {
   readonly found: string;
 }
 
+const IMAGES_PCR = 4;
 const UKI_PCR = 11;
 
 /** Undefined where the document has values alone, `none` where every record is one that it names. */
@@ -71,29 +75,45 @@ function firstUnknown(
 ): UnknownRecord | 'none' | undefined {
   if (boot === null) return undefined;
   if (pcr === UKI_PCR && boot.uki.length > 0) return differentSection(log, boot.uki, bank);
-  const known = pcr === 4 ? boot.images : LOADER_PCRS.has(pcr) ? boot.loader.digests : undefined;
-  const index = log.events.findIndex((event) => isUnknown(event, pcr, bank, known));
+  const knows = recordsOf(pcr, boot, bank);
+  if (knows === undefined) return undefined;
+  const index = log.events.findIndex(
+    (event) => event.pcr === pcr && !NAMED_NOWHERE.has(event.type) && !knows(event),
+  );
   const event = log.events[index];
-  if (known === undefined || event === undefined) return undefined;
+  if (event === undefined) return undefined;
   return {
     place: `record ${index}, ${eventTypeName(event.type) ?? 'of an unknown type'}`,
-    expected: `one of ${known.size} digests of the document`,
+    expected: 'an image or text of the document',
     found: digestOf(event, bank),
   };
 }
 
 const LOADER_PCRS: ReadonlySet<number> = new Set([8, 9, 12]);
-/** What the firmware adds to PCR 4 of its own, and no document names. */
-const REMARKS: ReadonlySet<number> = new Set([EventType.separator, EventType.efiAction]);
+/** What extends nothing, and what the firmware adds to PCR 4 of its own. */
+const NAMED_NOWHERE: ReadonlySet<number> = new Set([
+  EventType.noAction,
+  EventType.separator,
+  EventType.efiAction,
+]);
 
-function isUnknown(
-  event: LoggedEvent,
+/** Whether a document names a record of this register; undefined where it names none of it at all. */
+function recordsOf(
   pcr: number,
+  { images, loader: { digests, texts } }: BootReference,
   bank: TpmHash,
-  known: ReadonlySet<string> | undefined,
-): boolean {
-  const isOther = event.pcr !== pcr || event.type === EventType.noAction || REMARKS.has(event.type);
-  return !isOther && known !== undefined && !known.has(digestOf(event, bank));
+): ((event: LoggedEvent) => boolean) | undefined {
+  if (pcr === IMAGES_PCR) return (event) => images.has(digestOf(event, bank));
+  if (!LOADER_PCRS.has(pcr)) return undefined;
+  const exact = texts.flatMap((text) => ('exact' in text ? measuredForms(text.exact) : []));
+  const ofTexts = new Set(exact.map((form) => toHex(bank.digest(form))));
+  return (event) => {
+    const digest = digestOf(event, bank);
+    const coverage = coverageOf(event, bank);
+    const text = coverage.covers === 'nothing' ? undefined : textOfBytes(coverage.bytes);
+    const isText = text !== undefined && isAllowedText(text, texts);
+    return digests.has(digest) || ofTexts.has(digest) || isText;
+  };
 }
 
 function digestOf({ digests }: LoggedEvent, { algorithm }: TpmHash): string {
