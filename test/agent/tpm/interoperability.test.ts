@@ -5,11 +5,25 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { toBase64, toHex } from '../../../attestation/core/bytes.ts';
 import { bigEndian, decode, encode, sizedBytes } from '../../../attestation/core/layout.ts';
-import { Algorithm, decodePublicArea } from '../../../attestation/tpm/layout.ts';
+import { Checklist } from '../../../attestation/core/verdict.ts';
+import { encodeAgentEvent } from '../../../attestation/tpm/agent-log/read.ts';
+import { agentEventDigest, replayAgentLog } from '../../../attestation/tpm/agent-log/replay.ts';
+import { checkAttestationKey } from '../../../attestation/tpm/attestation-key.ts';
+import { authenticateCertification, demandCertifiedObject } from '../../../attestation/tpm/certify.ts';
+import { tpmHash } from '../../../attestation/tpm/hash.ts';
+import { Algorithm, decodePublicArea, type PublicArea } from '../../../attestation/tpm/layout.ts';
+import {
+  computeName,
+  computeQualifiedName,
+  Hierarchy,
+  hierarchyName,
+} from '../../../attestation/tpm/name.ts';
 import { NO_LOGS, writeTpmEvidence } from '../../../attestation/tpm/evidence.ts';
 import { TpmAttester } from '../../../src/agent/tpm/attester.ts';
 import { toSelectionList } from '../../../native/tpm-commands/selection.ts';
+import { SaltKey } from '../../../native/tpm-commands/salt-key.ts';
 import { Tpm } from '../../../native/tpm-commands/tpm.ts';
+import { refusalCodeAsync } from '../../support/refusal-code.ts';
 import { startTestTpm, swtpmMissing, type TestTpm } from '../../support/swtpm.ts';
 import {
   credentialFile,
@@ -151,6 +165,55 @@ describe.skipIf(missing !== undefined)('with tpm2-tools', () => {
       await tools.run('activatecredential', ...keys, '-i', 'our.credential', '-o', 'opened');
       expect(toHex(await read('opened'))).toBe(toHex(secret));
     });
+  });
+
+  it('AM-3: our events are what tpm2_pcrevent extends, and ours is what tpm2_pcrread reads', async () => {
+    const event = { kind: 'model-manifest', digest: randomBytes(32) } as const;
+    const bank = tpmHash(Algorithm.sha256, 'bank');
+    await writeFile(file('event'), encodeAgentEvent(event));
+    await tools.run('pcrevent', '13', 'event');
+    const tpm = await Tpm.open(simulator.tpm.address);
+    const value = async (): Promise<string> =>
+      toHex((await tpm.readPcrs(toSelectionList({ sha256: [13] })))[0]!.value);
+    expect(await value()).toBe(toHex(replayAgentLog({ events: [event] }, bank)));
+    const key = await tpm.readPublic(Number(ENDORSEMENT_KEY));
+    const salt = SaltKey.ofKeptName(key.handle, key.publicArea, key.name);
+    await tpm.withSaltedSession(salt, (own) => own.extendPcr(13, agentEventDigest(event, bank)));
+    await tpm.close();
+    const read = await tools.run('pcrread', 'sha256:13');
+    expect(read.toLowerCase()).toContain(toHex(replayAgentLog({ events: [event, event] }, bank)));
+  });
+
+  it('our verifier reads what tpm2_certify signed, and what it is bound to', async () => {
+    const attester = await TpmAttester.open(simulator.tpm.address);
+    await attester.close();
+    await tools.run('createek', '-c', 'ek.ctx', '-G', 'rsa', '-u', 'ek.pub');
+    const kind = ['-G', 'ecc', '-g', 'sha256', '-s', 'ecdsa'];
+    await tools.run('createak', '-C', 'ek.ctx', '-c', 'ak.ctx', ...kind, '-u', 'ak.pub', '-n', 'ak.name');
+    await tools.flush();
+    await tools.run('createprimary', '-C', 'e', '-G', 'ecc', '-c', 'object.ctx');
+    await tools.flush();
+    const outputs = ['-o', 'certify.attest', '-s', 'certify.signature'];
+    await tools.run('certify', '-c', 'object.ctx', '-C', 'ak.ctx', '-g', 'sha256', ...outputs);
+    await tools.flush();
+    await tools.run('readpublic', '-c', 'object.ctx', '-o', 'object.pub');
+    const publicArea = async (name: string): Promise<PublicArea> =>
+      decodePublicArea(decode(tpm2bBytes, await read(name), name), name);
+    const checks = new Checklist();
+    const key = checkAttestationKey(await publicArea('ak.pub'), checks);
+    const ek = computeName(await publicArea('ek.pub'));
+    const parent = computeQualifiedName(hierarchyName(Hierarchy.endorsement), ek);
+    const qualifiedSigners = [computeQualifiedName(parent, key.name)];
+    const presented = { attest: await read('certify.attest'), signature: await read('certify.signature') };
+    // The tool binds its statements to these four bytes and offers no others.
+    const expected = { key, qualifiedSigners, extraData: Uint8Array.of(0x00, 0xff, 0x55, 0xaa) };
+    const statement = await authenticateCertification(presented, expected, checks);
+    const object = await publicArea('object.pub');
+    expect(toHex(demandCertifiedObject(statement, object, checks))).toBe(toHex(computeName(object)));
+    const bound = { ...expected, extraData: randomBytes(32) };
+    expect(await refusalCodeAsync(() => authenticateCertification(presented, bound, new Checklist()))).toBe(
+      'tpm-certify-binding',
+    );
   });
 
   it.each(['ecc-p256', 'rsa-2048'] as const)(
