@@ -8,7 +8,7 @@ import { openNote } from './note.ts';
 import type { VerifierKey } from './verifier-key.ts';
 import { isQuorumMet, type WitnessPolicy } from './witness-policy.ts';
 
-export const quorumRefusals = defineRefusals('unacceptable', {
+export const quorumRefusals = defineRefusals('unavailable', {
   'log-quorum-missing': {
     means: 'A checkpoint lacks the cosignatures of the witnesses that the policy demands.',
     hint: 'Try again when the witnesses answer. If they go on refusing this log, ask them what they saw.',

@@ -83,7 +83,7 @@ describe('weightgate witness', () => {
     await accredit('Lab A, renamed');
     const away = await audit(...policy);
     expect(away.errors).toContain('log-quorum-missing');
-    expect(away.exitCode).toBe(1);
+    expect(away.exitCode).toBe(4);
     witness = await startUntil('serving ', 'witness', 'serve', owner.path('witness'), ...owner.passphrase);
     await accredit('Lab A, renamed again');
     expect((await audit(...policy)).exitCode).toBe(0);

@@ -21,7 +21,13 @@ function loadedBy(path: string, seen = new Map<string, string>()): Map<string, s
 }
 
 describe('verification without a server', () => {
-  for (const name of ['tlog-proof.ts', 'reader.ts', 'checkpoint.ts']) {
+  for (const name of [
+    'tlog-proof.ts',
+    'reader.ts',
+    'checkpoint.ts',
+    'witnessed-checkpoint.ts',
+    'witness.ts',
+  ]) {
     it(`TL-25: ${name} loads nothing of Node, so that it runs in a browser`, () => {
       const loaded = loadedBy(join(project, 'src', 'log', name));
       expect(loaded.size).toBeGreaterThan(5);

@@ -224,10 +224,7 @@ const secondRecordSchema = z.looseObject({
   hashedRekordV002: z.looseObject({
     data: z.looseObject({ digest: z.string() }),
     signature: contentSchema.extend({
-      verifier: z.union([
-        z.looseObject({ x509Certificate: derSchema }),
-        z.looseObject({ publicKey: derSchema }),
-      ]),
+      verifier: z.looseObject({}),
     }),
   }),
 });
@@ -244,9 +241,9 @@ const BODIES: Readonly<Record<string, (spec: unknown) => LoggedBody>> = {
   'hashedrekord/0.0.2': (spec) => {
     const { data, signature } = secondRecordSchema.parse(spec).hashedRekordV002;
     const { verifier } = signature;
-    const { rawBytes } = 'x509Certificate' in verifier ? verifier.x509Certificate : verifier.publicKey;
+    const { rawBytes } = derSchema.parse(verifier['x509Certificate'] ?? verifier['publicKey']);
     const digest = toHex(fromBase64(data.digest, 'digest'));
-    return { digest, signature: signature.content, signer: rawBytes as string };
+    return { digest, signature: signature.content, signer: rawBytes };
   },
   'dsse/0.0.1': (spec) => {
     const { payloadHash, signatures } = envelopeSchema.parse(spec);
