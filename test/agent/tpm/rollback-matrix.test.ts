@@ -90,7 +90,10 @@ const ROWS: readonly Row[] = [
   {
     what: 'the clock of the server is set forward by ten years',
     policy: 'exclusive',
-    tamper: (world) => Promise.resolve(world.server.clock.setWall(TEN_YEARS_SECONDS)),
+    tamper: (world) => {
+      world.server.clock.setWall(TEN_YEARS_SECONDS);
+      return Promise.resolve();
+    },
     key: 'server-clock',
     lease: 'server-clock',
     agent: undefined,
@@ -98,7 +101,10 @@ const ROWS: readonly Row[] = [
   {
     what: 'the clock of the server is set back by ten years',
     policy: 'exclusive',
-    tamper: (world) => Promise.resolve(world.server.clock.setWall(-TEN_YEARS_SECONDS)),
+    tamper: (world) => {
+      world.server.clock.setWall(-TEN_YEARS_SECONDS);
+      return Promise.resolve();
+    },
     key: 'server-clock',
     lease: 'server-clock',
     agent: undefined,
