@@ -11,6 +11,7 @@ import { decodeEntry, statementEntry } from '../../src/governance/entries.ts';
 import { makeStatement, signByEach } from '../../src/governance/statements.ts';
 import { createHttpClient } from '../../src/platform/http-client.ts';
 import { createLogger } from '../../src/platform/logging.ts';
+import type { ServerProfile } from '../../src/platform/server-profile.ts';
 import { openServerHome } from '../../src/server/home.ts';
 import { createServerHome } from '../../src/server/new-home.ts';
 import { startServer } from '../../src/server/serve.ts';
@@ -95,7 +96,7 @@ describe('a production server', () => {
         expect(home.governance.state.labs.has('lab-one')).toBe(true);
         const { authorityCertificate } = identity;
         const client = createHttpClient({ address: running.address, authorityCertificate });
-        const profile = {
+        const profile: ServerProfile = {
           version: 1,
           address: running.address,
           authorityCertificate,
@@ -103,7 +104,7 @@ describe('a production server', () => {
           mode: 'production',
           logKey: identity.logKey,
           bundleSigners: [toBase64(signers.anna.publicKey)],
-        } as const;
+        };
         const agent = {
           client,
           profile,
