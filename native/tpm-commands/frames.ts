@@ -26,7 +26,7 @@ const SESSIONS = 0x8002;
 const PASSWORD_SESSION = 0x40000009;
 
 /** TPMA_SESSION continueSession: the session outlives the command, so that whoever began it also ends it. */
-export const CONTINUE_SESSION = 0x01;
+const CONTINUE_SESSION = 0x01;
 
 /** What a command looks like: a table of its parts, from Part 3 of the specification. */
 export interface Command<Parameters, Response> {
@@ -155,7 +155,7 @@ export function decodeResponse<P, R>(command: Command<P, R>, response: Uint8Arra
 }
 
 /** The parts of a response: parameters as bytes, and the answer to each authorization. */
-export interface ResponseParts {
+interface ResponseParts {
   readonly handle: number;
   readonly parameters: Uint8Array;
   readonly answers: readonly ResponseAuthorization[];

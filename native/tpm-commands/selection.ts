@@ -6,7 +6,7 @@ import { Algorithm, type PcrSelectionList } from '../../attestation/tpm/layout.t
 import { selectPcrs } from '../../attestation/tpm/pcr-selection.ts';
 
 /** The banks that count as evidence. */
-export type PcrBank = 'sha256' | 'sha384';
+type PcrBank = 'sha256' | 'sha384';
 
 /** Which PCRs of which banks, for example `{ sha256: [0, 1, 2, 3, 4, 7] }`. */
 export type PcrSelection = Readonly<Partial<Record<PcrBank, readonly number[]>>>;

@@ -7,7 +7,7 @@ import type { MachineOptions } from './machine.ts';
 import { digestOfProgram } from './program-digest.ts';
 
 /** What the agent was started with. */
-export interface MeasuredStart {
+interface MeasuredStart {
   readonly machine: MachineOptions;
   readonly bundle: SealedBundle;
   readonly policy: InferencePolicy;

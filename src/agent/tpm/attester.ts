@@ -63,7 +63,7 @@ export interface TpmAttesterOptions extends OpenTpmOptions {
 }
 
 /** What an agent measures of itself (docs/spec/tpm-agent-measurements.md). */
-export interface AgentMeasurement {
+interface AgentMeasurement {
   /** Where the logs stand. */
   readonly folder: string;
   /** The digests are made when they are needed: that of the program takes seconds. */
