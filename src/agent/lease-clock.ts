@@ -4,7 +4,7 @@
  * machine was stopped, restarted or set back under a lease.
  */
 
-import { defineRefusals, type Refusal, type RefusalFacts } from '../../attestation/core/refusal.ts';
+import { defineRefusals, type RefusalFacts } from '../../attestation/core/refusal.ts';
 
 export const leaseClockRefusals = defineRefusals('unacceptable', {
   'lease-clock-restarted': {
@@ -176,5 +176,3 @@ function ended(code: LeaseClockCode, field: string, expected: string, found: str
 function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
-
-export type LeaseClockRefusal = Refusal<LeaseClockCode>;

@@ -244,7 +244,14 @@ describe.skipIf(skip)(`weightgate evidence with machines of Azure ${amdVectorsMi
       ...{ version: 1, class: 'azure-vtpm', allowConsole: true, allowFilteredDevices: true },
       allowInsecureBoot: false,
       sevSnp: loosestPolicy(report),
-      tpm: { ...tpm, registers: 'reference', boot: 'any', ratchet: 'none', allowUnsafeClock: false, deniedFirmware: [] },
+      tpm: {
+        ...tpm,
+        registers: 'reference',
+        boot: 'any',
+        ratchet: 'none',
+        allowUnsafeClock: false,
+        deniedFirmware: [],
+      },
     });
     const origin = {
       method: 'recorded',

@@ -27,14 +27,8 @@ type Told = Partial<CustodyEntry>;
 function tell(state: GovernanceState, ...told: readonly Told[]): GovernanceState {
   return told.reduce((before: GovernanceState, one) => {
     const common = { version: 1, type: 'custody', at: 1, sequence: before.custody.events } as const;
-    const entry = {
-      ...common,
-      event: 'opened',
-      custody: 1,
-      provider: 'vault',
-      wrappingKeys: ['v1'],
-      ...one,
-    } as const;
+    const opened = { event: 'opened', custody: 1, provider: 'vault' } as const;
+    const entry = { ...common, ...opened, wrappingKeys: ['v1'], ...one };
     return applyEntry(before, decodeEntry(encodeEntry(entry)), before.size).state;
   }, state);
 }

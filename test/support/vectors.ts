@@ -38,7 +38,3 @@ export function vectorFile(set: string, entry: VectorEntry<unknown>, name: strin
   if (file === undefined) throw new Error(`${entry.id} has no file ${name}`);
   return new Uint8Array(readFileSync(join(root, set, file.path)));
 }
-
-export function vectorJson(set: string, entry: VectorEntry<unknown>, name: string): unknown {
-  return JSON.parse(Buffer.from(vectorFile(set, entry, name)).toString('utf8'));
-}
