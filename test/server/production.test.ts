@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -27,6 +26,7 @@ import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { newHome, PASSPHRASE, TestClock } from '../support/release-server.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { TransitService } from '../support/transit-service.ts';
+import { vaultCustody } from '../support/vault-custody.ts';
 
 const ORIGIN = 'release.example';
 const SLOW = 120_000;
@@ -40,22 +40,9 @@ beforeAll(async () => {
 afterAll(() => vault.close());
 
 async function productionHome() {
-  const folder = await temporaryFolder();
-  const tokenFile = join(folder, 'token');
-  const authority = join(folder, 'vault.pem');
-  await writeFile(tokenFile, vault.token, { mode: 0o600 });
-  await writeFile(authority, vault.authorityCertificate);
-  const settings = {
-    address: vault.address,
-    mount: 'transit',
-    key: 'weightgate',
-    namespace: null,
-    tokenFile,
-    authority,
-  };
   const changes = { mode: 'production', origin: ORIGIN, trustRoot: exampleTrustRoot('production') } as const;
-  const custody = { provider: 'vault', settings } as const;
-  return newHome(join(folder, 'home'), clock, { ...changes, custody });
+  const custody = await vaultCustody(vault);
+  return newHome(join(await temporaryFolder(), 'home'), clock, { ...changes, custody });
 }
 
 describe('a production server', () => {

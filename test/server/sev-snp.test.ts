@@ -4,7 +4,7 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 
 import { computeBinding } from '../../attestation/core/binding.ts';
@@ -44,6 +44,8 @@ import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, newHome, SUBJECT, TestClock, TestServer } from '../support/release-server.ts';
 import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
+import { TransitService } from '../support/transit-service.ts';
+import { vaultCustody } from '../support/vault-custody.ts';
 
 const POLICIES = join(import.meta.dirname, '..', '..', 'policies');
 const LINE = 'Genoa';
@@ -403,12 +405,18 @@ describe('sets of device classes', () => {
 });
 
 describe('roots of AMD in a new home', () => {
+  let vault: TransitService;
+  beforeAll(async () => {
+    vault = await TransitService.start();
+  });
+  afterAll(() => vault.close());
+
   async function anchorsOf(mode: 'evaluation' | 'production') {
     const path = join(await temporaryFolder(), 'home');
     const origin = mode === 'production' ? 'release.example' : 'release.example/evaluation';
-    await createServerHome(
-      newHome(path, new TestClock(), { mode, origin, trustRoot: exampleTrustRoot(mode) }),
-    );
+    const changes = { mode, origin, trustRoot: exampleTrustRoot(mode) };
+    const custody = mode === 'production' ? { custody: await vaultCustody(vault) } : {};
+    await createServerHome(newHome(path, new TestClock(), { ...changes, ...custody }));
     return { path, anchors: await readAnchors(join(path, 'anchors'), sevSnpDeviceClass.name, mode) };
   }
 
@@ -428,7 +436,7 @@ describe('roots of AMD in a new home', () => {
       expect(await collateral(production)).toEqual({
         folder: 'collateral',
         keyService: KDS_ADDRESS,
-        nvidia: { manifests: NVIDIA_ADDRESSES.manifests, ocsp: NVIDIA_ADDRESSES.ocsp },
+        nvidia: { ...NVIDIA_ADDRESSES, attestation: null },
       });
       expect(await collateral(evaluation)).toEqual({ folder: 'collateral', keyService: null, nvidia: null });
     },
