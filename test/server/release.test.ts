@@ -249,7 +249,7 @@ describe('the floors (RP-19), each with its logged refusal (RP-21)', () => {
       'tpm-pcr-value',
       (server) => {
         const pcrs = server.tpm.software.pcrs as Map<number, Uint8Array>;
-        pcrs.get(4)!.fill(1);
+        pcrs.set(4, new Uint8Array(32).fill(1));
         return Promise.resolve();
       },
       {},

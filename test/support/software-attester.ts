@@ -77,11 +77,12 @@ export const PCRS = [0, 1, 4, 7, 11] as const;
 
 const ORDINARY_REGISTERS = new Map(PCRS.map((pcr) => [pcr, sha256(Uint8Array.of(pcr))] as const));
 
-/** @param pcrs what it quotes, in ascending order */
+/** @param registers what it quotes, in ascending order; a test may change those of the result */
 export async function makeSoftwareAttester(
   kind: KeyKind = 'ecc-p256',
-  pcrs: ReadonlyMap<number, Uint8Array> = ORDINARY_REGISTERS,
+  registers: ReadonlyMap<number, Uint8Array> = ORDINARY_REGISTERS,
 ): Promise<SoftwareAttester> {
+  const pcrs = new Map(registers);
   const algorithm = algorithms[kind];
   const pair = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const area = withKey(kind, await crypto.subtle.exportKey('jwk', pair.publicKey));

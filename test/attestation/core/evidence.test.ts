@@ -115,7 +115,7 @@ describe('the bundle', () => {
     expect(code('{"version":1,"devices":[]}')).toBe('json-not-canonical');
     expect(code('{"devices":[],"version":1} ')).toBe('json-not-canonical');
     expect(code('{')).toBe('json-malformed');
-    expect(code(`"${'x'.repeat(256 * 1024)}"`)).toBe('json-too-large');
+    expect(code(`"${'x'.repeat(4 * 1024 * 1024)}"`)).toBe('json-too-large');
     const many = Array.from({ length: 33 }, (_, i) =>
       device(String.fromCharCode(97 + (i % 26)).repeat(1 + i / 26)),
     );
