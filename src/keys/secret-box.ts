@@ -7,6 +7,7 @@ import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/cano
 import { keyIntegrityRefusals, keyUsageRefusals } from './refusals.ts';
 import { sodium } from './sodium.ts';
 
+const KIBIBYTE = 2 ** 10;
 const MEBIBYTE = 2 ** 20;
 
 /** RFC 9106 section 4, second recommendation, in the one lane that libsodium has. */
@@ -21,7 +22,9 @@ export const stretchingSchema = z.strictObject({
   memoryBytes: z
     .int()
     .min(64 * MEBIBYTE)
-    .max(1024 * MEBIBYTE),
+    .max(1024 * MEBIBYTE)
+    // Argon2 counts its memory in these: between them, other numbers would give the same key.
+    .multipleOf(KIBIBYTE),
   salt: z.base64().length(24),
 });
 export type Stretching = z.infer<typeof stretchingSchema>;

@@ -109,6 +109,7 @@ describe('keyring', () => {
       [17, 2 ** 26],
       [3, 2 ** 25],
       [3, 2 ** 31],
+      [3, 2 ** 26 + 1],
     ] as const) {
       await edit(options.path, ({ stretching }) => Object.assign(stretching, { operations, memoryBytes }));
       expect(await opening(options)).toBe('shape-mismatch');
