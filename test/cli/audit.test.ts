@@ -47,6 +47,9 @@ describe('weightgate audit', () => {
     const short = manifest.slice(0, 16);
     expect(texts).toEqual([
       `genesis    ${ORIGIN}: evaluation server, trust root of 2 persons`,
+      expect.stringMatching(
+        /^custody {4}the server: file custody 1 opened [0-9a-f]{32} -> wrapping keys by file: opened$/,
+      ) as string,
       `statement  alice (Owner): register harbour 1.0 (aligned) as manifest ${short} […] -> signature 1 of 2`,
       `statement  bob (Owner): register harbour 1.0 (aligned) as manifest ${short} […] -> signature 2 of 2, model ${short} registered`,
       'statement  alice (Owner): promote harbour 1.0 from sealed to research: first review […] -> signature 1 of 2',

@@ -36,14 +36,14 @@ describe('a statement of several persons', () => {
   it('CL-7: is made by one, signed by the other elsewhere, and counts once', async () => {
     const file = owner.path('accreditation.json');
     const made = await succeed(...accredit('--statement', file, ...signedBy('alice')));
-    expect(made).toContain('lab-accreditation/v1 signed by alice: log entry 1: signature 1 of 2\n');
+    expect(made).toContain('lab-accreditation/v1 signed by alice: log entry 2: signature 1 of 2\n');
     const signed = await runCommand('statement', 'sign', file, ...signedBy('bob'));
     expect(signed.errors).toMatch(
       /: accredit lab-a \(Lab A, CH\) with 1 machines until \d{4}-\d{2}-\d{2}\n$/,
     );
     expect(signed).toMatchObject({
       exitCode: 0,
-      output: 'lab-accreditation/v1 signed by bob: log entry 2: signature 2 of 2, lab-accredited\n',
+      output: 'lab-accreditation/v1 signed by bob: log entry 3: signature 2 of 2, lab-accredited\n',
     });
     const again = await runCommand('statement', 'sign', file, ...signedBy('alice'));
     expect(again).toMatchObject({
