@@ -65,9 +65,11 @@ export async function playDemo({ device, once: endAfterSummary, signal }: DemoOp
   await sealModel(stage);
   await serve(stage, undo);
   await govern(stage, machine);
+  const early = await askInBadStates(stage, machine);
   const address = await runAgent(stage, machine, undo);
   await converse(stage, address);
-  const refused = await cheat(stage, machine);
+  const late = await cheat(stage, machine);
+  const refused = demandDifferent([...early, ...late]);
   await audit(stage);
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   stage.say(
@@ -254,22 +256,30 @@ async function converse(stage: Stage, address: string): Promise<void> {
   expectOutcome('chat', code === 'content_filter', 'content_filter', code);
 }
 
-/** @returns how many attempts were refused: all of them, or this throws */
-async function cheat(stage: Stage, machine: DemoDevice): Promise<number> {
+/** Before the model runs: a machine that is started anew in another state ends what it runs. @returns the codes */
+async function askInBadStates(stage: Stage, machine: DemoDevice): Promise<readonly string[]> {
+  stage.step("The lab's machine asks for the key in states that nobody allowed");
+  const refusals: string[] = [];
+  for (const state of machine.badStates) refusals.push(await runInBadState(stage, machine, state));
+  return refusals;
+}
+
+/** @returns the codes with which the attempts were refused: all of them, or this throws */
+async function cheat(stage: Stage, machine: DemoDevice): Promise<readonly string[]> {
   stage.step('Attempts to cheat, each refused with its own code');
-  const refusals = [
+  return [
     await runChangedPolicy(stage, machine),
     await runChangedBundle(stage, machine),
     await sendChanged(stage, machine, 'one bit of what the device signed changed', sendForgedEvidence),
     await sendChanged(stage, machine, 'the same request, and so its nonce, a second time', sendTwice),
   ];
-  for (const state of machine.badStates) refusals.push(await runInBadState(stage, machine, state));
-  expectOutcome(
-    'attempts',
-    new Set(refusals).size === refusals.length,
-    `${refusals.length} different codes`,
-    [...new Set(refusals)].join(', '),
-  );
+}
+
+/** @returns how many attempts were refused */
+function demandDifferent(refusals: readonly string[]): number {
+  const different = new Set(refusals);
+  const expected = `${refusals.length} different codes`;
+  expectOutcome('attempts', different.size === refusals.length, expected, [...different].join(', '));
   return refusals.length;
 }
 
