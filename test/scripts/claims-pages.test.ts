@@ -20,6 +20,10 @@ describe('the pages of claims', () => {
     for (const name of DEVICE_CLASSES.keys()) expect(paths).toContain(`docs/claims/${name}.md`);
   });
 
+  it.each(pages)('$path says what each claim means', ({ text }) => {
+    expect(text.split('\n').filter((line) => /\|\s+\|$/.test(line))).toEqual([]);
+  });
+
   it('tell every claim that all classes have, and nested ones by their path', () => {
     for (const { text } of pages) {
       for (const claim of ['class', 'identity', 'simulated']) expect(text).toContain(`| \`${claim}\` |`);
