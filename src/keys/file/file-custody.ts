@@ -14,6 +14,7 @@ import {
   wrappedDamaged,
   wrappingKeyUnknown,
 } from '../custody-checks.ts';
+import { rewrapHere } from '../rewrapping.ts';
 import { keyIntegrityRefusals, keyUsageRefusals } from '../refusals.ts';
 import { newStretching, withStretchedKey } from '../secret-box.ts';
 import { writeSecretFile } from '../secret-file.ts';
@@ -134,13 +135,8 @@ class FileCustody implements KeyCustody {
     return key;
   }
 
-  async rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
-    const key = await this.unwrap(wrapped, context);
-    try {
-      return await this.wrap(key, context);
-    } finally {
-      key.fill(0);
-    }
+  rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
+    return rewrapHere(this, wrapped, context);
   }
 
   wrappingKeyOf(wrapped: Uint8Array): string {

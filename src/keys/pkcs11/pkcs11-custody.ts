@@ -18,6 +18,7 @@ import {
   wrappedDamaged,
   wrappingKeyUnknown,
 } from '../custody-checks.ts';
+import { rewrapHere } from '../rewrapping.ts';
 import { keyUseRefusals } from '../refusals.ts';
 import { associatedData, encodeWrappedKey, readWrappedKey, type TokenWrappedKey } from './wrapped-key.ts';
 import { findTokenKeys, generateTokenKey, type TokenKey } from './wrapping-keys.ts';
@@ -111,13 +112,8 @@ class Pkcs11Custody implements KeyCustody {
     return await this.withKeys((session, keys) => unwrapIn(session, keys, read, context));
   }
 
-  async rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
-    const key = await this.unwrap(wrapped, context);
-    try {
-      return await this.wrap(key, context);
-    } finally {
-      key.fill(0);
-    }
+  rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
+    return rewrapHere(this, wrapped, context);
   }
 
   wrappingKeyOf(wrapped: Uint8Array): string {

@@ -16,6 +16,7 @@ import {
   wrappedDamaged,
   wrappingKeyUnknown,
 } from '../custody-checks.ts';
+import { rewrapHere } from '../rewrapping.ts';
 import { readWrappedKey, unwrapWith, wrappingKeyNamedBy, wrapUnder } from '../file/wrapped-key.ts';
 import { keyIntegrityRefusals } from '../refusals.ts';
 import { readApprovalFolder } from './approval-folder.ts';
@@ -142,13 +143,8 @@ class TpmCustody implements KeyCustody {
     return key;
   }
 
-  async rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
-    const key = await this.unwrap(wrapped, context);
-    try {
-      return await this.wrap(key, context);
-    } finally {
-      key.fill(0);
-    }
+  rewrap(wrapped: Uint8Array, context: ModelKeyContext): Promise<Uint8Array> {
+    return rewrapHere(this, wrapped, context);
   }
 
   wrappingKeyOf(wrapped: Uint8Array): string {
