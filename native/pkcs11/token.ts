@@ -19,6 +19,7 @@ import {
   ULONG_BYTES,
   ulongRoom,
 } from './structures.ts';
+import { Turns } from './turns.ts';
 import { offHeapBytes } from '../memory/mapping.ts';
 
 const MAX_SLOTS = 256;
@@ -47,8 +48,7 @@ export class Pkcs11Token {
   private readonly options: TokenOptions;
   private readonly pin: Uint8Array;
   private readonly connecting = new TaskQueue();
-  private readonly waiting: (() => void)[] = [];
-  private lent = 0;
+  private readonly turns: Turns;
   private idle: Pkcs11Session[] = [];
   private slot: bigint | undefined;
   /** A refused PIN is never given again: a few more would lock the token. */
@@ -59,6 +59,7 @@ export class Pkcs11Token {
   constructor(library: Cryptoki, options: TokenOptions) {
     this.library = library;
     this.options = options;
+    this.turns = new Turns(options.sessions);
     this.pin = offHeapBytes(options.pin.length);
     this.pin.set(options.pin);
   }
@@ -70,15 +71,28 @@ export class Pkcs11Token {
    * @throws RefusalError `pkcs11-*`, and those of `work`
    */
   async use<T>(work: (session: Pkcs11Session) => Promise<T>): Promise<T> {
-    await this.enter();
+    return await this.during(1, work);
+  }
+
+  /**
+   * As {@link use}, while nothing else goes on with the token. Objects are made and destroyed so: a library may fail
+   * where others look for objects at the same moment, as SoftHSM's store does.
+   */
+  async useAlone<T>(work: (session: Pkcs11Session) => Promise<T>): Promise<T> {
+    return await this.during(this.options.sessions, work);
+  }
+
+  private async during<T>(share: number, work: (session: Pkcs11Session) => Promise<T>): Promise<T> {
+    await this.turns.enter(share);
     try {
+      this.requireOpen();
       return await this.attempt(work);
     } catch (error) {
       if (!isGone(error)) throw error;
       await this.connecting.run(() => this.forget());
       return await this.attempt(work);
     } finally {
-      this.leave();
+      this.turns.leave(share);
     }
   }
 
@@ -96,23 +110,13 @@ export class Pkcs11Token {
     }
   }
 
-  private async enter(): Promise<void> {
-    while (this.lent >= this.options.sessions) {
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
-    }
-    this.lent += 1;
+  private requireOpen(): void {
     if (!this.isClosed) return;
-    this.leave();
     throw pkcs11StateRefusals.error('pkcs11-closed', {
       field: this.library.place,
       expected: 'an open token',
       found: 'a closed one',
     });
-  }
-
-  private leave(): void {
-    this.lent -= 1;
-    this.waiting.shift()?.();
   }
 
   /** The sessions of a token that was gone are of no use, and closing them may fail. */
@@ -201,10 +205,12 @@ export class Pkcs11Token {
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
-    while (this.lent > 0) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    await this.turns.enter(this.options.sessions);
     await this.connecting.run(() => this.forget());
     this.pin.fill(0);
     await this.library.close();
+    // Who came after finds the token closed.
+    this.turns.leave(this.options.sessions);
   }
 }
 

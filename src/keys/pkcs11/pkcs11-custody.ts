@@ -52,7 +52,7 @@ async function openToken(options: Pkcs11CustodyOptions): Promise<Pkcs11Token> {
 export async function createPkcs11Custody(options: Pkcs11CustodyOptions): Promise<void> {
   const token = await openToken(options);
   try {
-    await token.use(async (session) => {
+    await token.useAlone(async (session) => {
       const keys = await findTokenKeys(session, options.keyLabel);
       if (keys.length === 0) await generateTokenKey(session, options.keyLabel, keys);
     });
@@ -77,6 +77,8 @@ export async function openPkcs11Custody(options: Pkcs11CustodyOptions): Promise<
     throw error;
   }
 }
+
+type KeyWork<T> = (session: Pkcs11Session, keys: readonly [TokenKey, ...TokenKey[]]) => Promise<T>;
 
 class Pkcs11Custody implements KeyCustody {
   readonly description: CustodyDescription;
@@ -125,13 +127,13 @@ class Pkcs11Custody implements KeyCustody {
   }
 
   async rotate(): Promise<void> {
-    await this.withKeys((session, keys) => generateTokenKey(session, this.keyLabel, keys));
+    await this.withKeysAlone((session, keys) => generateTokenKey(session, this.keyLabel, keys));
     await this.wrappingKeys();
   }
 
   async retire(inUse: ReadonlySet<string>): Promise<readonly string[]> {
     const retired = new Set<string>();
-    await this.withKeys(async (session, [, ...older]) => {
+    await this.withKeysAlone(async (session, [, ...older]) => {
       requireNoneInUse(
         older.map(({ id }) => toHex(id)),
         inUse,
@@ -150,16 +152,22 @@ class Pkcs11Custody implements KeyCustody {
   }
 
   /** Lends a session together with the wrapping keys that are on the token now, the current one first. */
-  private async withKeys<T>(
-    work: (session: Pkcs11Session, keys: readonly [TokenKey, ...TokenKey[]]) => Promise<T>,
-  ): Promise<T> {
+  private async withKeys<T>(work: KeyWork<T>): Promise<T> {
     this.requireOpen();
-    return await this.token.use(async (session) => {
-      const [current, ...older] = await findTokenKeys(session, this.keyLabel);
-      if (current === undefined) throw noWrappingKey(this.description.place);
-      this.current = toHex(current.id);
-      return await work(session, [current, ...older]);
-    });
+    return await this.token.use((session) => this.findKeysFor(session, work));
+  }
+
+  /** For work that makes or destroys keys. */
+  private async withKeysAlone<T>(work: KeyWork<T>): Promise<T> {
+    this.requireOpen();
+    return await this.token.useAlone((session) => this.findKeysFor(session, work));
+  }
+
+  private async findKeysFor<T>(session: Pkcs11Session, work: KeyWork<T>): Promise<T> {
+    const [current, ...older] = await findTokenKeys(session, this.keyLabel);
+    if (current === undefined) throw noWrappingKey(this.description.place);
+    this.current = toHex(current.id);
+    return await work(session, [current, ...older]);
   }
 
   private requireOpen(): void {
