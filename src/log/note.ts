@@ -190,7 +190,10 @@ function findKey(keys: readonly VerifierKey[], line: NoteSignature): VerifierKey
 }
 
 /** The line with which a key signs a note. */
-export function formatSignatureLine({ name, identifier }: VerifierKey, signature: Uint8Array): string {
+export function formatSignatureLine(
+  { name, identifier }: Pick<VerifierKey, 'name' | 'identifier'>,
+  signature: Uint8Array,
+): string {
   return `— ${name} ${toBase64(concatBytes(identifier, signature))}\n`;
 }
 

@@ -4,7 +4,7 @@ import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
 import type { TreeHead } from './checkpoint-body.ts';
 import { openCheckpoint, signCheckpoint, type LogTrust, type VerifiedCheckpoint } from './checkpoint.ts';
-import type { NoteSigner } from './note.ts';
+import { formatSignatureLine, parseNote, type NoteSigner } from './note.ts';
 import { PublishedLog } from './published-log.ts';
 import { rootAt } from './start-up.ts';
 import { storageRefusals, type LogStorage } from './storage.ts';
@@ -59,23 +59,59 @@ export function trustOf({ origin, signers }: LogIdentity): LogTrust {
 
 /** Signs a head that is durable, makes the checkpoint durable in storage and outside it, and has it witnessed. */
 export async function publish(publication: Publication, head: TreeHead): Promise<PublishedLog> {
-  const { storage, identity, witnesses } = publication;
-  // A bit that flipped in memory must not be signed: the root is taken again from what storage returns.
+  const { storage, identity } = publication;
+  await requireStoredRoot(storage, head);
+  return await haveWitnessed(publication, await keep(publication, await signHead(identity, head)));
+}
+
+/**
+ * Signs a published head once more and has it witnessed anew, so that its age is bounded although nothing was appended
+ * (WT-22). A witness that does not answer keeps the cosignature that it gave before.
+ */
+export async function republish(publication: Publication, before: PublishedLog): Promise<PublishedLog> {
+  const { storage, identity } = publication;
+  const { checkpoint } = before;
+  await requireStoredRoot(storage, checkpoint);
+  const signed = await signHead(identity, checkpoint);
+  const lines = signed.slice(parseNote(signed).text.length + 1);
+  const note = withNewerLines(checkpoint.note, lines);
+  return await haveWitnessed(publication, await keep(publication, note));
+}
+
+/** A bit that flipped in memory must not be signed: the root is taken again from what storage returns. */
+async function requireStoredRoot(storage: LogStorage, head: TreeHead): Promise<void> {
   const stored = await rootAt(storage, head.size);
-  if (!equalBytes(stored, head.root)) {
-    throw storageRefusals.error('log-damaged', {
-      field: 'root',
-      expected: toHex(head.root),
-      found: toHex(stored),
-    });
-  }
-  const published = await keep(publication, await signHead(identity, head));
+  if (equalBytes(stored, head.root)) return;
+  throw storageRefusals.error('log-damaged', {
+    field: 'root',
+    expected: toHex(head.root),
+    found: toHex(stored),
+  });
+}
+
+async function haveWitnessed(publication: Publication, published: PublishedLog): Promise<PublishedLog> {
+  const { witnesses } = publication;
   if (witnesses === undefined) return published;
   const { checkpoint } = published;
   const note = await witnesses.cosign(checkpoint, (from) =>
     published.consistencyProof(from, checkpoint.size),
   );
-  return note === checkpoint.note ? published : await keep(publication, note);
+  if (note === checkpoint.note) return published;
+  return await keep(publication, withNewerLines(checkpoint.note, note.slice(checkpoint.note.length)));
+}
+
+/**
+ * A note with more signature lines, of each key the newer one: a reader counts the first line of a key alone.
+ *
+ * @param lines each with its line feed
+ */
+function withNewerLines(note: string, lines: string): string {
+  const { text, signatures } = parseNote(note);
+  const all = [...signatures, ...parseNote(`${text}\n${lines}`).signatures];
+  const newest = new Map(
+    all.map((line) => [`${line.name}+${toHex(line.identifier)}`, formatSignatureLine(line, line.signature)]),
+  );
+  return `${text}\n${[...newest.values()].join('')}`;
 }
 
 /** Makes a checkpoint durable, the log's own signature verified once more. */

@@ -11,6 +11,7 @@ import type { LogTrust } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
 import {
   publish,
+  republish,
   trustOf,
   type CheckpointKeeper,
   type CheckpointWitnesses,
@@ -77,6 +78,11 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+interface Renewal {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
 /** Where each waiting entry of a batch ends, and which of them are new. */
 interface Assignment {
   readonly fresh: readonly Waiting[];
@@ -93,6 +99,8 @@ export class ReleaseLog {
   private readonly tree: TreeBuilder;
   private current: PublishedLog;
   private waiting: Waiting[] = [];
+  /** Those who wait for the newest checkpoint to be signed anew. */
+  private renewals: Renewal[] = [];
   private draining: Promise<void> | undefined;
   private stopped: RefusalError | undefined;
   private closing: Promise<void> | undefined;
@@ -176,6 +184,19 @@ export class ReleaseLog {
     });
   }
 
+  /**
+   * Has the newest checkpoint signed and witnessed once more, although nothing was appended (WT-22).
+   *
+   * @throws RefusalError `log-stopped`, `log-signer-failed`, `log-storage-failed`, `log-damaged`
+   */
+  republish(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.stopped !== undefined) throw this.stopped;
+      this.renewals.push({ resolve, reject });
+      this.draining ??= this.drain();
+    });
+  }
+
   /** Finishes what waits, then closes storage. Later appends are refused; closing again changes nothing. */
   close(): Promise<void> {
     this.stopped ??= stoppedRefusal('a closed log');
@@ -192,8 +213,25 @@ export class ReleaseLog {
   private async drain(): Promise<void> {
     await delay(this.limits.batchMilliseconds);
     // What arrived while a batch was written has waited long enough.
-    while (this.waiting.length > 0) await this.commit(this.waiting.splice(0, this.limits.batchEntries));
+    while (this.waiting.length > 0 || this.renewals.length > 0) {
+      const batch = this.waiting.splice(0, this.limits.batchEntries);
+      if (batch.length > 0) await this.commit(batch);
+      const renewals = this.renewals.splice(0);
+      if (renewals.length > 0) await this.renew(renewals);
+    }
     this.draining = undefined;
+  }
+
+  /** Never rejects, like `commit`. */
+  private async renew(renewals: readonly Renewal[]): Promise<void> {
+    try {
+      if (this.current.size < this.tree.size) await this.publishHead();
+      else this.current = await republish(this.publication, this.current);
+      for (const { resolve } of renewals) resolve();
+    } catch (error) {
+      for (const { reject } of renewals) reject(error);
+      if (!isSignerFailure(error)) this.stop(error);
+    }
   }
 
   /** Never rejects: each entry gets its own answer. */
@@ -261,7 +299,7 @@ export class ReleaseLog {
   private stop(cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : 'an unknown failure';
     this.stopped = stoppedRefusal(reason, cause);
-    for (const waiting of this.waiting.splice(0)) waiting.reject(this.stopped);
+    for (const { reject } of [...this.waiting.splice(0), ...this.renewals.splice(0)]) reject(this.stopped);
   }
 }
 
