@@ -1,6 +1,12 @@
 /** Log entries as lines for people: who got which key, when, why, and who said what. */
 
-import { envelopeOf, type DecisionEntry, type LogEntry, type StatementEntry } from '../governance/entries.ts';
+import {
+  envelopeOf,
+  type DecisionEntry,
+  type HeartbeatEntry,
+  type LogEntry,
+  type StatementEntry,
+} from '../governance/entries.ts';
 import type { Effect, GovernanceState } from '../governance/state.ts';
 import { verifyStatement } from '../governance/statements.ts';
 import { legible } from '../platform/legible.ts';
@@ -10,7 +16,7 @@ export interface AuditRow {
   readonly index: number;
   /** POSIX seconds, by the server's clock. */
   readonly at: number;
-  readonly what: 'genesis' | 'statement' | 'enrolment' | 'custody' | 'granted' | 'refused';
+  readonly what: 'genesis' | 'statement' | 'enrolment' | 'custody' | 'heartbeat' | 'granted' | 'refused';
   readonly who: string;
   readonly text: string;
   /** What the entry brought about, if anything: the last signature of a quorum does, those before do not. */
@@ -47,6 +53,13 @@ export function describeEntry(
       const text = `${entry.provider} custody ${entry.custody} ${entry.event} ${entry.wrappingKeys.join(', ')}`;
       return { ...head, what: 'custody', who: 'the server', text: text.trimEnd() };
     }
+    case 'heartbeat':
+      return {
+        ...head,
+        what: 'heartbeat',
+        who: `run ${entry.run.slice(0, 8)}`,
+        text: describeHeartbeat(entry),
+      };
     case 'decision':
       return { ...head, what: entry.outcome, who: entry.lab, text: describeDecision(entry, state) };
   }
@@ -63,6 +76,22 @@ function describeStatementEntry(
   const { person, named, payloadDigest } = verifyStatement(envelopeOf(entry), state.trustRoot);
   const text = `${describeStatement(named, state)} [${payloadDigest.slice(0, 16)}]`;
   return { ...head, what: 'statement', who: `${person.person} (${person.organisation})`, text };
+}
+
+function describeHeartbeat(entry: HeartbeatEntry): string {
+  const { decisions, handedOut, refusals, pendingStatements, witnessed, serverBuild } = entry;
+  const requests = refusals.reduce((sum, { count }) => sum + count, 0);
+  const codes = refusals.map(({ code, count }) => `${code} ${count}`).join(', ');
+  return [
+    legible(serverBuild),
+    `${decisions.granted} granted`,
+    `${decisions.refused} refused`,
+    `${handedOut.challenges} challenges`,
+    `${handedOut.enrolments} enrolments begun`,
+    `${requests} requests refused without an entry${codes === '' ? '' : ` (${codes})`}`,
+    `${pendingStatements} statements pending`,
+    witnessed === null ? 'not known to be witnessed' : `witnessed up to ${witnessed.size}`,
+  ].join(', ');
 }
 
 function describeDecision(entry: DecisionEntry, state: GovernanceState | undefined): string {

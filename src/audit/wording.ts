@@ -87,6 +87,8 @@ export function describeEffect(effect: Effect, state: Known): string {
       return `${targetName(effect.target, state)} resumed`;
     case 'custody-changed':
       return `wrapping keys by ${effect.provider}: ${effect.event}`;
+    case 'silence-ended':
+      return `no heartbeat for ${effect.seconds} s before`;
     case 'machine-enrolled':
       return `attestation key ${effect.attestationKeyName.slice(0, 20)} enrolled`;
   }

@@ -22,6 +22,7 @@ import {
   originField,
   phaseField,
   posixSecondsField,
+  runIdentifierField,
 } from './fields.ts';
 import { governanceFormRefusals } from './refusals.ts';
 import { trustRootSchema } from './trust-root.ts';
@@ -88,6 +89,37 @@ const custodySchema = z.strictObject({
   wrappingKeys: z.array(z.string().regex(/^[A-Za-z0-9-]{1,64}$/)).max(512),
 });
 
+const countField = z.int().nonnegative();
+
+/** What a run of the server has seen since its heartbeat before (GV-80 to GV-86). */
+const heartbeatSchema = z.strictObject({
+  ...head,
+  type: z.literal('heartbeat'),
+  /** Index in the log. */
+  previous: countField.nullable(),
+  run: runIdentifierField,
+  startedAt: posixSecondsField,
+  countedFrom: posixSecondsField,
+  intervalSeconds: z.int().min(60).max(86_400),
+  serverBuild: z.string().min(1).max(200),
+  decisions: z.strictObject({ granted: countField, refused: countField }),
+  pendingStatements: countField,
+  handedOut: z.strictObject({ challenges: countField, enrolments: countField }),
+  /** Requests that were refused and have no entry of their own, by the code of their first refusal. */
+  refusals: z
+    .array(
+      z.strictObject({
+        code: z
+          .string()
+          .regex(/^[a-z0-9]+(?:-[a-z0-9]+){0,15}$/)
+          .max(64),
+        count: z.int().positive(),
+      }),
+    )
+    .max(257),
+  witnessed: z.strictObject({ size: countField, at: posixSecondsField }).nullable(),
+});
+
 const leaseSchema = z.strictObject({
   lease: leaseIdentifierField,
   startsAt: posixSecondsField,
@@ -145,12 +177,14 @@ export type LogEntry = z.infer<typeof entrySchema>;
 export type Lease = z.infer<typeof leaseSchema>;
 export type DeviceClaims = z.infer<typeof deviceClaimsSchema>;
 
+  heartbeatSchema,
 /**
  * The canonical bytes of an entry: the leaf of the log.
  *
  * @throws RefusalError `shape-mismatch`, `json-malformed`, `governance-entry-too-large`
  */
 export function encodeEntry(entry: LogEntry): Uint8Array<ArrayBuffer> {
+export type HeartbeatEntry = z.infer<typeof heartbeatSchema>;
   const bytes = encodeCanonicalJson(readShape(entrySchema, entry, 'entry') as unknown as JsonValue);
   if (bytes.length > MAX_ENTRY_BYTES) {
     throw governanceFormRefusals.error('governance-entry-too-large', {

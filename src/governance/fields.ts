@@ -48,5 +48,8 @@ export const objectNameField = z.string().regex(/^(?:000b[0-9a-f]{64}|000c[0-9a-
 /** Identifier of a lease: 16 random bytes in lower-case hexadecimal. */
 export const leaseIdentifierField = z.string().regex(/^[0-9a-f]{32}$/);
 
+/** Names one run of a server: 16 random bytes in lower-case hexadecimal. */
+export const runIdentifierField = z.string().regex(/^[0-9a-f]{32}$/);
+
 /** Name of a device class as the verifier registers it, for example `tpm`. */
 export const deviceClassField = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/);

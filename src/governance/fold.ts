@@ -8,9 +8,10 @@
 import { envelopeOf, type EnrolmentEntry, type GenesisEntry, type LogEntry } from './entries.ts';
 import { checkDecision } from './decision-rules.ts';
 import { applyCustody, NO_CUSTODY } from './custody.ts';
+import { applyHeartbeat, countDecision, NO_HEARTBEATS } from './heartbeat.ts';
 import { countSignature } from './quorum.ts';
 import { governanceRefusals } from './refusals.ts';
-import { accreditationAt, namesTpm, type Applied, type GovernanceState } from './state.ts';
+import { accreditationAt, namesTpm, type Applied, type Effect, type GovernanceState } from './state.ts';
 import { verifyStatement } from './statements.ts';
 import { checkTrustRoot } from './trust-root.ts';
 
@@ -51,6 +52,7 @@ export function initialState(genesis: GenesisEntry): GovernanceState {
     settled: new Set(),
     enrolments: new Map(),
     custody: NO_CUSTODY,
+    heartbeats: NO_HEARTBEATS,
   };
 }
 
@@ -84,11 +86,16 @@ export function applyEntry(state: GovernanceState, entry: LogEntry, index: numbe
       return enrol(next, entry, index);
     case 'decision':
       checkDecision(state, entry);
-      return { state: next, effects: [] };
+      return { state: { ...next, heartbeats: countDecision(state.heartbeats, entry) }, effects: [] };
     case 'custody': {
       const { event, provider } = entry;
       const custody = applyCustody(state, entry);
       return { state: { ...next, custody }, effects: [{ effect: 'custody-changed', event, provider }] };
+    }
+    case 'heartbeat': {
+      const { heartbeats, silenceSeconds: seconds } = applyHeartbeat(state, entry, index);
+      const effects: Effect[] = seconds === undefined ? [] : [{ effect: 'silence-ended', seconds }];
+      return { state: { ...next, heartbeats }, effects };
     }
   }
 }

@@ -46,6 +46,11 @@ export function countSignature(
   return { state: applied.state, effects: [counted, ...applied.effects] };
 }
 
+/** How many statements wait for their quorum and have not lapsed. @param at POSIX seconds */
+export function waitingStatements({ pending }: GovernanceState, at: number): number {
+  return [...pending.values()].filter(({ openedAt }) => at <= openedAt + PENDING_SECONDS).length;
+}
+
 /** Both versions of a statement about reference values need the quorum that the root names for the first (GV-60). */
 function quorumOf({ trustRoot }: GovernanceState, name: Exclude<PredicateName, 'hold/v1'>) {
   return trustRoot.quorum[name === 'reference-values/v2' ? 'reference-values/v1' : name];

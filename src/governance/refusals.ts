@@ -104,6 +104,10 @@ export const governanceRefusals = defineRefusals('unacceptable', {
     means: 'An entry about the custody of wrapping keys does not follow from those before it.',
     hint: 'Alarm: the key store of the server is not the one that its log speaks of, or the server was altered.',
   },
+  'governance-heartbeat': {
+    means: 'A heartbeat does not follow from the log, or not from the heartbeat before.',
+    hint: 'Alarm: entries are missing, or the server counts something else than what it logs.',
+  },
   'governance-decision-illegal': {
     means: 'A logged grant breaks a floor that no policy can loosen.',
     hint: 'Alarm: the server that signed this log granted what it must not grant.',

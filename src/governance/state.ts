@@ -74,6 +74,25 @@ export interface OpenCustodyState {
   readonly wrappingKeys: readonly string[];
 }
 
+/** Whether the servers of the log are alive, by what they logged. */
+export interface HeartbeatState {
+  /** The newest heartbeat, of whichever run. */
+  readonly last: { readonly index: number; readonly at: number; readonly intervalSeconds: number } | null;
+  /** Decisions that were logged since. */
+  readonly decisions: { readonly granted: number; readonly refused: number };
+  /** By run: those that were heard lately. */
+  readonly runs: ReadonlyMap<string, RunState>;
+  /** The longest time between two heartbeats, in POSIX seconds (GV-87). */
+  readonly longestSilence: { readonly from: number; readonly until: number } | null;
+}
+
+/** One run of a server. */
+export interface RunState {
+  readonly startedAt: number;
+  /** Time of its newest heartbeat. */
+  readonly at: number;
+}
+
 export interface GovernanceState {
   readonly origin: string;
   readonly mode: Mode;
@@ -99,6 +118,7 @@ export interface GovernanceState {
   /** By attestation key name, lower-case hex. */
   readonly enrolments: ReadonlyMap<string, EnrolmentState>;
   readonly custody: CustodyState;
+  readonly heartbeats: HeartbeatState;
 }
 
 /** What one entry brought about. */
@@ -123,6 +143,7 @@ export type Effect =
       readonly event: CustodyEntry['event'];
       readonly provider: CustodyProviderName;
     }
+  | { readonly effect: 'silence-ended'; readonly seconds: number }
   | { readonly effect: 'machine-enrolled'; readonly lab: string; readonly attestationKeyName: string };
 
 /** An entry was applied: the state after it, and what it brought about. */
