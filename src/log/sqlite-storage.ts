@@ -18,7 +18,13 @@ import {
   tryLock,
   type SchemaIdentity,
 } from './sqlite-file.ts';
-import { storageConflictRefusals, storageRefusals, type LogStorage, type StoredBatch } from './storage.ts';
+import {
+  storageConflictRefusals,
+  storageRefusals,
+  type LogStorage,
+  type StoredBatch,
+  type WriterTurn,
+} from './storage.ts';
 import type { NodeId } from './tree.ts';
 
 const IDENTITY: SchemaIdentity = { application: 0x5747_4c47, version: 1 };
@@ -164,6 +170,7 @@ function settle<T>(field: string, work: () => T): Promise<T> {
 
 /** Rows come as bigint where they hold integers: indexes have 64 bits. */
 class SqliteStorage implements LogStorage {
+  readonly shared = false;
   private readonly database: DatabaseSync;
   private readonly lock: DatabaseSync | undefined;
   private readonly prepared = new Map<string, StatementSync>();
@@ -175,6 +182,11 @@ class SqliteStorage implements LogStorage {
 
   head(): Promise<TreeHead> {
     return settle('head', () => this.readHead());
+  }
+
+  /** The lock file leaves one writer, whose turn it always is. */
+  inTurn<T>(_turn: WriterTurn, work: () => Promise<T>): Promise<T> {
+    return work();
   }
 
   append(batch: StoredBatch): Promise<void> {

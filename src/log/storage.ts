@@ -1,7 +1,9 @@
 /**
- * Where a log keeps its tree. One implementation stands in `sqlite-storage.ts`; any other must pass the same tests.
+ * Where a log keeps its tree: in an embedded database for one server (`sqlite-storage.ts`), or in one that several servers
+ * write to (`postgres-storage.ts`). Both pass the same tests.
  *
- * Every method rejects with a RefusalError, and a rejected write leaves it open whether the write happened.
+ * Every method rejects with a RefusalError. A rejected write leaves it open whether the write happened, except where
+ * the code says that it did not: `log-head-moved`, `log-fenced`, `log-storage-busy`.
  */
 
 import { defineRefusals } from '../../attestation/core/refusal.ts';
@@ -29,13 +31,28 @@ export const storageRefusals = defineRefusals('environment', {
     means: 'The database of the log could not be read or written.',
     hint: 'Check free space, permissions and the disk, then start the server again.',
   },
+  'log-storage-unsafe': {
+    means: 'The database would acknowledge entries that it can still lose, or not take them as they are.',
+    hint: 'Set what is named to what is expected, in the configuration of the database server and for the role of this log.',
+  },
   'log-damaged': {
     means: 'The database of the log does not hold what its own head says.',
     hint: 'Do not repair it by hand. Restore the newest backup, and let an auditor compare it with the checkpoints.',
   },
 });
 
+export const storageBusyRefusals = defineRefusals('unavailable', {
+  'log-storage-busy': {
+    means: 'The database of the log did not get to a write in time. Nothing was written.',
+    hint: 'Try again in a moment; if it goes on, look at the load of the database and at what holds its locks.',
+  },
+});
+
 export const storageConflictRefusals = defineRefusals('inauthentic', {
+  'log-fenced': {
+    means: 'The log was closed to the servers that had it open.',
+    hint: 'Start the server again: it then checks the log before it writes. Whoever closed it had a reason; ask them first.',
+  },
   'log-head-moved': {
     means: 'Another writer has extended the log.',
     hint: 'Find the second server that uses this database and stop it; then start this one again.',
@@ -59,12 +76,25 @@ export interface StoredBatch {
   readonly head: TreeHead;
 }
 
+/** What only one writer of a log may do at a time: extend it, or sign its head. */
+export type WriterTurn = 'extend' | 'publish';
+
 export interface LogStorage {
+  /** Whether several servers may write at the same time; otherwise a head that moved by itself is a fault (TL-19). */
+  readonly shared: boolean;
+  /** @throws RefusalError `log-fenced` */
   head(): Promise<TreeHead>;
+  /**
+   * Does work while no other writer does work of the same turn. The turn ends early when the database is lost, so that the
+   * work must be safe without it: it orders writers, it protects nothing.
+   *
+   * @throws RefusalError `log-fenced`, `log-storage-busy`, `log-storage-failed`, and what the work throws
+   */
+  inTurn<T>(turn: WriterTurn, work: () => Promise<T>): Promise<T>;
   /**
    * Makes a batch durable, all or nothing.
    *
-   * @throws RefusalError `log-head-moved`, `log-storage-failed`
+   * @throws RefusalError `log-head-moved`, `log-fenced`, `log-storage-busy`, `log-storage-failed`
    */
   append(batch: StoredBatch): Promise<void>;
   /** Hashes in the order of the identifiers. @throws RefusalError `log-damaged` when one is missing */
@@ -73,7 +103,7 @@ export interface LogStorage {
   entries(start: bigint, end: bigint): Promise<readonly Uint8Array[]>;
   /** The indexes of those idempotency keys that are in the log. */
   indexesOf(idempotencyKeys: readonly string[]): Promise<Map<string, bigint>>;
-  /** Makes the signed checkpoint of a size durable. */
+  /** Makes the signed checkpoint of a size durable. @throws RefusalError `log-fenced`, `log-storage-failed` */
   saveCheckpoint(size: bigint, note: string): Promise<void>;
   /** The signed checkpoint of the largest size. */
   newestCheckpoint(): Promise<string | undefined>;

@@ -51,7 +51,9 @@ class FaultPoint {
 
 function faultyStorage(inner: LogStorage, point: FaultPoint): LogStorage {
   return {
+    shared: inner.shared,
     head: () => inner.head(),
+    inTurn: (turn, work) => inner.inTurn(turn, work),
     append: (batch) => point.around(() => inner.append(batch)),
     nodes: (ids) => point.around(() => inner.nodes(ids)),
     entries: (start, end) => inner.entries(start, end),

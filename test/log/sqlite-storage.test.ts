@@ -19,7 +19,7 @@ let count = 0;
 const newPath = (): string => join(folder, `log-${(count += 1)}.sqlite`);
 
 describe('SQLite storage', () => {
-  storageContract(() => createSqliteStorage(newPath()));
+  storageContract(() => Promise.resolve(createSqliteStorage(newPath())));
 
   it('TL-22: refuses to open what is not there, and to create what is', async () => {
     const path = newPath();

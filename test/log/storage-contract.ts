@@ -18,16 +18,16 @@ export function batchOf(tree: TreeBuilder, entries: readonly NewEntry[]): Stored
 const entry = (text: string): NewEntry => ({ entry: toUtf8(text) });
 
 /** @param create makes an empty storage, on its own place each time */
-export function storageContract(create: () => LogStorage): void {
+export function storageContract(create: () => Promise<LogStorage>): void {
   it('TL-1: a new log is empty', async () => {
-    const storage = create();
+    const storage = await create();
     expect(await storage.head()).toEqual({ size: 0n, root: EMPTY_ROOT });
     expect(await storage.newestCheckpoint()).toBeUndefined();
     await storage.close();
   });
 
   it('TL-16: gives back the entries, nodes and head of a batch', async () => {
-    const storage = create();
+    const storage = await create();
     const batch = batchOf(new TreeBuilder(), [entry('a'), entry('b'), entry('c')]);
     await storage.append(batch);
     expect(await storage.head()).toEqual(batch.head);
@@ -40,7 +40,7 @@ export function storageContract(create: () => LogStorage): void {
   });
 
   it('TL-17: a batch on another size than the head is refused and changes nothing', async () => {
-    const storage = create();
+    const storage = await create();
     const first = batchOf(new TreeBuilder(), [entry('a')]);
     await storage.append(first);
     expect(await refusalCodeAsync(() => storage.append(first))).toBe('log-head-moved');
@@ -51,7 +51,7 @@ export function storageContract(create: () => LogStorage): void {
   });
 
   it('TL-18: an idempotency key that is there already undoes the whole batch', async () => {
-    const storage = create();
+    const storage = await create();
     const tree = new TreeBuilder();
     await storage.append(batchOf(tree, [{ ...entry('a'), idempotencyKey: 'k1' }]));
     const head = await storage.head();
@@ -64,7 +64,7 @@ export function storageContract(create: () => LogStorage): void {
   });
 
   it('TL-17: a head that does not grow is refused', async () => {
-    const storage = create();
+    const storage = await create();
     const batch = batchOf(new TreeBuilder(), [entry('a')]);
     const stuck = { ...batch, head: { size: 0n, root: batch.head.root } };
     expect(await refusalCodeAsync(() => storage.append(stuck))).toBe('log-storage-failed');
@@ -73,7 +73,7 @@ export function storageContract(create: () => LogStorage): void {
   });
 
   it('TL-16: the newest checkpoint is that of the largest size', async () => {
-    const storage = create();
+    const storage = await create();
     await storage.saveCheckpoint(2n, 'two');
     await storage.saveCheckpoint(1n, 'one');
     expect(await storage.newestCheckpoint()).toBe('two');
@@ -83,9 +83,42 @@ export function storageContract(create: () => LogStorage): void {
   });
 
   it('TL-23: a node or entry that is missing is damage, not an answer', async () => {
-    const storage = create();
+    const storage = await create();
     expect(await refusalCodeAsync(() => storage.nodes([{ level: 0, index: 0n }]))).toBe('log-damaged');
     expect(await refusalCodeAsync(() => storage.entries(0n, 1n))).toBe('log-damaged');
+    await storage.close();
+  });
+
+  it('TL-2: takes and gives indexes, entries and keys of every form that they may have', async () => {
+    const storage = await create();
+    const entries = [
+      { entry: Uint8Array.from({ length: 65_535 }, (_, i) => i), idempotencyKey: `'"\\{},NULL` },
+      { entry: new Uint8Array(1), idempotencyKey: 'NULL' },
+      { entry: toUtf8('{"a":"\\x00"}'), idempotencyKey: 'schlüssel — 鍵' },
+    ];
+    const batch = batchOf(new TreeBuilder(), entries);
+    await storage.append(batch);
+    expect((await storage.entries(0n, 3n)).map((each) => [...each])).toEqual(
+      entries.map((each) => [...each.entry]),
+    );
+    const keys = entries.map(({ idempotencyKey }) => idempotencyKey);
+    expect(await storage.indexesOf([...keys, ''])).toEqual(new Map(keys.map((key, i) => [key, BigInt(i)])));
+    expect(await storage.entries(1n, 1n)).toEqual([]);
+    expect(await storage.nodes([])).toEqual([]);
+    const twice = [batch.nodes[1]!, batch.nodes[0]!, batch.nodes[1]!];
+    expect(await storage.nodes(twice)).toEqual(twice.map(({ hash }) => hash));
+    await storage.close();
+  });
+
+  it('TL-40: gives back what the work of a turn comes to, and what it throws', async () => {
+    const storage = await create();
+    expect(await storage.inTurn('extend', () => storage.inTurn('publish', () => storage.head()))).toEqual({
+      size: 0n,
+      root: EMPTY_ROOT,
+    });
+    const failure = new Error('of the work');
+    await expect(storage.inTurn('publish', () => Promise.reject(failure))).rejects.toBe(failure);
+    expect(await storage.inTurn('publish', () => Promise.resolve(7))).toBe(7);
     await storage.close();
   });
 }
