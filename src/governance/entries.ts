@@ -105,7 +105,7 @@ const heartbeatSchema = z.strictObject({
   decisions: z.strictObject({ granted: countField, refused: countField }),
   pendingStatements: countField,
   handedOut: z.strictObject({ challenges: countField, enrolments: countField }),
-  /** Requests that were refused and have no entry of their own, by the code of their first refusal. */
+  /** Refusals that were answered and stand in no entry, by code. */
   refusals: z
     .array(
       z.strictObject({
@@ -134,8 +134,8 @@ const deviceClaimsSchema = z.strictObject({
   claims: jsonField,
 });
 
-const decisionSchema = z.strictObject({
-  ...head,
+const decisionMembers = {
+  at: posixSecondsField,
   type: z.literal('decision'),
   outcome: z.enum(['granted', 'refused']),
   lab: identifierField,
@@ -158,7 +158,18 @@ const decisionSchema = z.strictObject({
   refusals: z.array(z.strictObject({ code: z.string().max(64), field: z.string().max(200) })).max(64),
   lease: leaseSchema.nullable(),
   renews: leaseIdentifierField.nullable(),
-});
+};
+
+/** Version 1 is that of servers that kept no inputs: such a decision stands, and cannot be derived again (RD-3). */
+const decisionSchema = z.discriminatedUnion('version', [
+  z.strictObject({ version: z.literal(1), ...decisionMembers }),
+  z.strictObject({
+    version: z.literal(2),
+    ...decisionMembers,
+    /** Of the document that names everything the decision was derived from (docs/spec/replay.md, RD-1). */
+    inputsDigest: digestField,
+  }),
+]);
 
 const entrySchema = z.discriminatedUnion('type', [
   genesisSchema,
@@ -166,25 +177,27 @@ const entrySchema = z.discriminatedUnion('type', [
   enrolmentSchema,
   decisionSchema,
   custodySchema,
+  heartbeatSchema,
 ]);
 
 export type GenesisEntry = z.infer<typeof genesisSchema>;
 export type StatementEntry = z.infer<typeof statementSchema>;
 export type EnrolmentEntry = z.infer<typeof enrolmentSchema>;
 export type CustodyEntry = z.infer<typeof custodySchema>;
+export type HeartbeatEntry = z.infer<typeof heartbeatSchema>;
 export type DecisionEntry = z.infer<typeof decisionSchema>;
+/** What this release logs. */
+export type DerivedDecisionEntry = Extract<DecisionEntry, { version: 2 }>;
 export type LogEntry = z.infer<typeof entrySchema>;
 export type Lease = z.infer<typeof leaseSchema>;
 export type DeviceClaims = z.infer<typeof deviceClaimsSchema>;
 
-  heartbeatSchema,
 /**
  * The canonical bytes of an entry: the leaf of the log.
  *
  * @throws RefusalError `shape-mismatch`, `json-malformed`, `governance-entry-too-large`
  */
 export function encodeEntry(entry: LogEntry): Uint8Array<ArrayBuffer> {
-export type HeartbeatEntry = z.infer<typeof heartbeatSchema>;
   const bytes = encodeCanonicalJson(readShape(entrySchema, entry, 'entry') as unknown as JsonValue);
   if (bytes.length > MAX_ENTRY_BYTES) {
     throw governanceFormRefusals.error('governance-entry-too-large', {

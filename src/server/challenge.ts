@@ -85,27 +85,32 @@ function notPossible(expected: string, found: string): Error {
 }
 
 /** What of a release request is compared with its challenge. */
-export interface ChallengedRequest {
-  readonly challenge: string;
+interface ChallengedRequest {
   readonly lab: string;
   readonly manifestDigest: string;
 }
 
 /**
- * Uses a challenge up and then judges it (RP-15): whatever is refused after this, the nonce is gone.
+ * Uses a challenge up, before anything else of its request is judged (RP-15): whatever is refused after this, the nonce is
+ * gone.
  *
- * @param now POSIX seconds
  * @returns the challenge that this request, and no other, answers
- * @throws RefusalError `challenge-*`
+ * @throws RefusalError `challenge-used`, `challenge-unknown`
  */
-export function consumeChallenge(storage: ServerStorage, request: ChallengedRequest, now: number): Challenge {
-  const consumption = storage.consumeChallenge(request.challenge);
-  if (consumption.outcome !== 'consumed') {
-    const code = consumption.outcome === 'used' ? 'challenge-used' : 'challenge-unknown';
-    const facts = { field: 'request.challenge', expected: 'an open challenge', found: request.challenge };
-    throw challengeRefusals.error(code, facts);
-  }
-  const { challenge } = consumption;
+export function consumeChallenge(storage: ServerStorage, challenge: string): Challenge {
+  const consumption = storage.consumeChallenge(challenge);
+  if (consumption.outcome === 'consumed') return consumption.challenge;
+  const code = consumption.outcome === 'used' ? 'challenge-used' : 'challenge-unknown';
+  const facts = { field: 'request.challenge', expected: 'an open challenge', found: challenge };
+  throw challengeRefusals.error(code, facts);
+}
+
+/** @param now POSIX seconds @throws RefusalError `challenge-expired`, `challenge-mismatch` */
+export function checkChallenge(
+  challenge: Omit<Challenge, 'challenge'>,
+  request: ChallengedRequest,
+  now: number,
+): void {
   if (now >= challenge.expiresAt) {
     const expected = `an answer before ${challenge.expiresAt}`;
     throw challengeRefusals.error('challenge-expired', {
@@ -119,5 +124,4 @@ export function consumeChallenge(storage: ServerStorage, request: ChallengedRequ
     const facts = { field: `request.${member}`, expected: challenge[member], found: request[member] };
     throw challengeRefusals.error('challenge-mismatch', facts);
   }
-  return challenge;
 }

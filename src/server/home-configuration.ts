@@ -61,6 +61,20 @@ const configurationSchema = z.strictObject({
       error: 'it needs a policy',
     })
     .default({ policy: null, authority: null, timeoutMilliseconds: 2000, required: false }),
+  /**
+   * What decisions were derived from: the folder, relative to the home, and for how many days after a decision it is kept;
+   * null for ever (docs/spec/replay.md, RD-9).
+   */
+  evidence: z
+    .strictObject({ folder: path, keepDays: z.int().min(1).max(36_500).nullable() })
+    .default({ folder: HOME_PLACES.evidence, keepDays: null }),
+  /** How often the server logs a heartbeat (RP-36), and renews the checkpoint of a log to which nothing is appended (WT-22). */
+  log: z
+    .strictObject({
+      heartbeatSeconds: z.int().min(60).max(86_400),
+      republishSeconds: z.int().min(60).max(86_400),
+    })
+    .default({ heartbeatSeconds: 3600, republishSeconds: 600 }),
   limits: z.strictObject({
     openChallenges: z.int().min(1).max(1_000_000),
     openEnrolments: z.int().min(1).max(100_000),
@@ -93,6 +107,8 @@ export function defaultConfiguration(
       nvidia: mode === 'production' ? { manifests, ocsp, attestation: null } : null,
     },
     witnesses: { policy: null, authority: null, timeoutMilliseconds: 2000, required: false },
+    evidence: { folder: HOME_PLACES.evidence, keepDays: null },
+    log: { heartbeatSeconds: 3600, republishSeconds: 600 },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };
 }

@@ -11,6 +11,7 @@ export const HOME_PLACES = {
   custodyLock: 'custody.lock',
   modelKeys: 'model-keys.sqlite',
   storage: 'weightgate.sqlite',
+  evidence: 'evidence',
   log: 'log',
   anchors: 'anchors',
   collateral: 'collateral',

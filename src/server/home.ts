@@ -1,5 +1,6 @@
 /** The home of a server, opened: its keys alone, or all that a server runs on (docs/spec/release-protocol.md, RP-6). */
 
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { isRefusal } from '../../attestation/core/refusal.ts';
@@ -16,6 +17,7 @@ import { openReleaseLog } from '../log/log-folder.ts';
 import type { ReleaseLog } from '../log/release-log.ts';
 import type { Clock } from '../platform/clock.ts';
 import { openReleasePolicyEngine, type ReleasePolicyEngine } from '../policy/release-policy.ts';
+import { fileRefusals } from '../platform/files.ts';
 import { AmdKds } from '../platform/collateral/amd-kds.ts';
 import { DirectoryStore } from '../platform/collateral/directory-store.ts';
 import { KeptCollateral } from '../platform/collateral/kept-collateral.ts';
@@ -27,6 +29,7 @@ import { sevSnpCollateralCheck } from '../platform/collateral/sev-snp-check.ts';
 import { readAnchors, readIntermediates } from './anchors.ts';
 import { logCustodyEvents } from './custody-log.ts';
 import type { VerifierSetup } from './evidence.ts';
+import { EvidenceStore } from './evidence-store.ts';
 import { GovernanceLog } from './governance-log.ts';
 import { readHomeConfiguration, type HomeConfiguration } from './home-configuration.ts';
 import type { CollateralSources } from './collateral.ts';
@@ -35,6 +38,8 @@ import { HOME_PLACES, logIdentityOf, logKeyOf } from './home-layout.ts';
 import { homeRefusals } from './refusals.ts';
 import { ServerStorage } from './storage.ts';
 import { ServerWitnesses } from './witnesses.ts';
+
+const OWNER_ONLY_FOLDER = 0o700;
 
 /** The keys of a home alone: for sealing, also while the server runs. */
 export interface ServerKeys {
@@ -89,6 +94,7 @@ export interface ServerHome extends ServerKeys {
   readonly governance: GovernanceLog;
   readonly witnesses: ServerWitnesses;
   readonly storage: ServerStorage;
+  readonly evidence: EvidenceStore;
   readonly verifier: VerifierSetup;
   readonly engine: ReleasePolicyEngine;
   /** Finishes the running append, then closes everything. */
@@ -120,9 +126,13 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     closers.push(() => {
       storage.close();
     });
+    const evidence = await openEvidence(home, configuration);
+    closers.push(() => {
+      evidence.close();
+    });
     const verifier = await openVerifier(home, configuration, clock);
     const engine = await openReleasePolicyEngine();
-    return { ...keys, path: home, log, governance, witnesses, storage, verifier, engine, closeAll };
+    return { ...keys, path: home, log, governance, witnesses, storage, evidence, verifier, engine, closeAll };
   } catch (error) {
     await closeAll();
     throw error;
@@ -149,6 +159,18 @@ function refuseOtherIdentity(
       found,
     });
   }
+}
+
+/** Homes of before have no such folder. */
+async function openEvidence(home: string, { evidence }: HomeConfiguration): Promise<EvidenceStore> {
+  const folder = join(home, evidence.folder);
+  try {
+    await mkdir(folder, { recursive: true, mode: OWNER_ONLY_FOLDER });
+  } catch (cause) {
+    const facts = { field: folder, expected: 'a folder that can be made', found: 'none' };
+    throw fileRefusals.error('file-not-written', facts, { cause });
+  }
+  return EvidenceStore.open(folder, evidence.keepDays);
 }
 
 async function openVerifier(

@@ -112,7 +112,8 @@ export const capacityRefusals = defineRefusals('unavailable', {
     hint: 'Wait as long as Retry-After says and send more slowly.',
   },
   'server-overtaken': {
-    means: 'The reference values or the release policy changed while the evidence was verified.',
+    means:
+      'The reference values, the release policy or the accreditation changed while the evidence was verified.',
     hint: 'Ask for a new challenge and try again.',
   },
   'machine-overtaken': {

@@ -1,10 +1,9 @@
 /**
  * What the server must remember besides the log: open challenges, credentials that wait for their answer, leases
- * that may be renewed, and the requests behind the logged decisions. Embedded SQLite; every change is on disk before
+ * that may be renewed, and what is known of machines. Embedded SQLite; every change is on disk before
  * its method returns, so that a restart revives no nonce (docs/spec/release-protocol.md, RP-15).
  */
 
-import { createHash } from 'node:crypto';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
@@ -107,27 +106,15 @@ export interface LeaseRecord {
   readonly endsAt: number;
 }
 
+/** What a decision changes. */
 export interface KeptDecision {
-  /** Lower-case hex SHA-256 of the payload. */
-  readonly requestDigest: string;
-  readonly payload: Uint8Array;
-  /** What the verifier was given besides evidence and log, by name (RP-35). */
-  readonly collateral: ReadonlyMap<string, Uint8Array>;
-  readonly lease: LeaseRecord | undefined;
+  readonly lease: LeaseRecord | null;
   readonly machines: readonly MachineRecord[];
   /** POSIX seconds. */
   readonly now: number;
 }
 
-const SCHEMA_VERSION = 4;
-/** What version 1 lacks. */
-const COLLATERAL_SCHEMA = `
-  CREATE TABLE collateral (digest TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
-  CREATE TABLE decision_collateral (
-    request_digest TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (request_digest, name)
-  ) STRICT;
-`;
+const SCHEMA_VERSION = 5;
 /** What version 2 lacks. */
 const CERTIFICATION_SCHEMA = `
   CREATE TABLE certifications (
@@ -170,17 +157,22 @@ const SCHEMA = `
     ends_at INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX leases_by_end ON leases (ends_at);
-  CREATE TABLE requests (request_digest TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT;
-  ${COLLATERAL_SCHEMA}
   ${CERTIFICATION_SCHEMA}
   ${CONTINUITY_SCHEMA}
 `;
 
+/**
+ * Versions up to 4 held requests and collateral, without the rest that a decision is derived from (docs/spec/replay.md,
+ * RD-3). What they hold stays in them; a database of version 1 is not given tables for it any more.
+ */
+const NOTHING = '';
+
 /** What each version lacks that came before the current one. */
 const MIGRATIONS: ReadonlyMap<number, string> = new Map([
-  [1, COLLATERAL_SCHEMA],
+  [1, NOTHING],
   [2, CERTIFICATION_SCHEMA],
   [3, CONTINUITY_SCHEMA],
+  [4, NOTHING],
 ]);
 
 /** Of one record. */
@@ -226,12 +218,6 @@ const SQL = {
     WHERE lease = ?`,
   findLiveStarts: 'SELECT DISTINCT start FROM leases WHERE machine = ? AND ends_at > ?',
   purgeLeases: 'DELETE FROM leases WHERE ends_at <= ?',
-  insertRequest: 'INSERT OR IGNORE INTO requests VALUES (?, ?)',
-  insertCollateral: 'INSERT OR IGNORE INTO collateral VALUES (?, ?)',
-  insertDecisionCollateral: 'INSERT OR IGNORE INTO decision_collateral VALUES (?, ?, ?)',
-  findCollateral: `SELECT name, content FROM decision_collateral JOIN collateral USING (digest)
-    WHERE request_digest = ? ORDER BY name`,
-  findRequest: 'SELECT payload FROM requests WHERE request_digest = ?',
 } as const;
 
 /** One writer on one database file. All methods return after their change is durable. */
@@ -395,33 +381,17 @@ export class ServerStorage {
   }
 
   /**
-   * Keeps what a decision rests on, before the decision is logged (RP-34, RP-35): the request, the collateral, for a
-   * grant its lease, and what the accepted evidence says about the machines.
+   * Keeps what a decision changes, before the decision is logged: for a grant its lease, and what the accepted evidence
+   * says about the machines.
    */
-  keepDecision(kept: KeptDecision): void {
-    const { requestDigest, payload, collateral, lease, machines, now } = kept;
+  keepDecision({ lease, machines, now }: KeptDecision): void {
     this.inTransaction(() => {
-      this.statements.insertRequest.run(requestDigest, payload);
-      for (const [name, content] of collateral) this.keepCollateral(requestDigest, name, content);
       this.statements.purgeLeases.run(now - KEPT_AFTER_EXPIRY_SECONDS);
       for (const machine of machines) this.putMachine(machine);
-      if (lease === undefined) return;
+      if (lease === null) return;
       const { lab, manifestDigest, machine, endsAt, start } = lease;
       this.statements.insertLease.run(lease.lease, lab, manifestDigest, machine, endsAt, start);
     });
-  }
-
-  /** Lists and chains are the same for many decisions: each content is kept once. */
-  private keepCollateral(requestDigest: string, name: string, content: Uint8Array): void {
-    const digest = createHash('sha256').update(content).digest('hex');
-    this.statements.insertCollateral.run(digest, content);
-    this.statements.insertDecisionCollateral.run(requestDigest, name, digest);
-  }
-
-  /** The collateral of a decision, by name. @param requestDigest of a logged request */
-  findCollateral(requestDigest: string): ReadonlyMap<string, Uint8Array> {
-    const rows = this.statements.findCollateral.all(requestDigest);
-    return new Map(rows.map(({ name, content }) => [String(name), content as Uint8Array]));
   }
 
   findLease(lease: string): LeaseRecord | undefined {
@@ -432,12 +402,6 @@ export class ServerStorage {
   /** The starts of a machine to which leases were granted that have not ended. @param at POSIX seconds */
   findLiveStarts(machine: string, at: number): readonly string[] {
     return this.statements.findLiveStarts.all(machine, at).map(({ start }) => String(start));
-  }
-
-  /** The payload of a logged request, by its digest. */
-  findRequest(requestDigest: string): Uint8Array | undefined {
-    const payload = this.statements.findRequest.get(requestDigest)?.['payload'];
-    return payload instanceof Uint8Array ? payload : undefined;
   }
 
   close(): void {

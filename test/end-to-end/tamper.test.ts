@@ -12,7 +12,7 @@ import { RefusalError, type Refusal } from '../../attestation/core/refusal.ts';
 import { enrol, prepareRelease } from '../../src/agent/key-release.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { decodeEnvelope, encodeEnvelope, signEnvelope } from '../../src/platform/dsse.ts';
-import { judgeEvidence } from '../../src/server/evidence.ts';
+import { judgeEvidence, lookUpBasis } from '../../src/server/evidence.ts';
 import { GovernanceLog } from '../../src/server/governance-log.ts';
 import { RELEASE_REQUEST_TYPE } from '../../src/server/messages.ts';
 import { release } from '../../src/server/release.ts';
@@ -52,6 +52,7 @@ const withLogInMemory: HomeChange = async (home) => {
     append: () => Promise.resolve({ index: index++, leafHash: new Uint8Array(32), proof: 'in memory' }),
   };
   vi.spyOn(home.storage, 'keepDecision').mockReturnValue(undefined);
+  vi.spyOn(home.evidence, 'keep').mockReturnValue(undefined);
   return { ...home, governance: await GovernanceLog.open(log, stream, systemClock) };
 };
 
@@ -118,7 +119,8 @@ async function judge(request: GoodRequest, evidence: JsonValue): Promise<void> {
   const { governance, storage, verifier } = request.server.home;
   const { binding } = request;
   const question = { evidence, binding, lab: 'lab-one', time: governance.now() };
-  const { summary } = await judgeEvidence(verifier, governance.state, storage, question);
+  const findBasis = lookUpBasis(verifier, storage, question);
+  const { summary } = await judgeEvidence(verifier, governance.state, question, findBasis);
   if (summary.outcome === 'refused') refuseAs(summary.refusals);
 }
 

@@ -22,6 +22,7 @@ import { makeEnrollableTpm } from '../support/enrolled-tpm.ts';
 import { examplePredicates } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { manifestDigest, MODEL_KEY, SUBJECT, TestServer } from '../support/release-server.ts';
+import { expectSameAtTheEnd } from '../support/replay.ts';
 
 const good = bootMachine(GOOD_BOOT);
 
@@ -34,6 +35,7 @@ const policyWith = (boot: JsonValue, pcrs = [...good.registers.keys()]) => ({
 /** A server whose policy judges boots, and by what. */
 async function judgingServer(): Promise<TestServer> {
   const server = await TestServer.createReady();
+  expectSameAtTheEnd(server);
   await server.state('release-policy/v1', policyWith(STRICT_RULES));
   const values = {
     ...{ version: 2, class: 'tpm', name: 'good boot', bank: 'sha256', pcrs: {}, boot: GOOD_REFERENCE },

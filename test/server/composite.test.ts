@@ -23,12 +23,13 @@ import { manufactureSimulatedGuest } from '../../src/agent/simulated/sev-snp-gue
 import type { DecisionEntry } from '../../src/governance/entries.ts';
 import { DirectoryStore } from '../../src/platform/collateral/directory-store.ts';
 import { pinFile } from '../../src/server/anchors.ts';
-import { judgeEvidence, type VerifierSetup } from '../../src/server/evidence.ts';
+import { judgeEvidence, lookUpBasis, type VerifierSetup } from '../../src/server/evidence.ts';
 import { collect } from '../support/composite-world.ts';
 import { examplePredicates } from '../support/governance.ts';
 import { answerOver, goodGpu, keySet, NrasSigner } from '../support/nras-service.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, SUBJECT, TestServer } from '../support/release-server.ts';
+import { expectSameAtTheEnd } from '../support/replay.ts';
 import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
 import { evidenceOf, manifestReferences, simulatedNvidia } from '../support/simulated-gpu.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -100,6 +101,7 @@ async function serverFor(
   gpuPolicy: Readonly<Record<string, JsonValue>> = {},
 ): Promise<TestServer> {
   const server = await TestServer.createReady();
+  expectSameAtTheEnd(server);
   await install(server);
   const text = await readFile(join(POLICIES, 'release', 'settings-sev-snp-nvidia-gpu.yaml'), 'utf8');
   const parsed = parse(text) as Record<'nvidiaGpu', object>;
@@ -225,11 +227,11 @@ describe('a release to a machine with a GPU', () => {
         const binding = randomBytes(32);
         const devices = (await collect(machine, binding)).map((device) => ({ ...device }));
         const question = { evidence: { version: 1, devices }, binding, lab: 'lab-one', time };
-        return await judgeEvidence(setup, governance.state, storage, question);
+        return await judgeEvidence(setup, governance.state, question, lookUpBasis(setup, storage, question));
       };
       const granted = await judge(remote);
       expect(granted.summary).toMatchObject({ outcome: 'accepted' });
-      expect([...granted.collateral.keys()].filter((name) => name.startsWith('nras'))).toHaveLength(2);
+      expect([...granted.basis.collateral.keys()].filter((name) => name.startsWith('nras'))).toHaveLength(2);
       const { nvidiaRemote: _, ...without } = remote;
       const codes = ({ summary }: Awaited<ReturnType<typeof judge>>): readonly string[] =>
         summary.outcome === 'refused' ? summary.refusals.map(({ code }) => code) : [];
@@ -261,7 +263,8 @@ describe('a release to a machine with a GPU', () => {
           lab: 'lab-one',
           time: governance.now(),
         };
-        const { summary } = await judgeEvidence(counting, governance.state, storage, question);
+        const findBasis = lookUpBasis(counting, storage, question);
+        const { summary } = await judgeEvidence(counting, governance.state, question, findBasis);
         return summary.outcome === 'refused' ? summary.refusals.map(({ code }) => code) : ['accepted'];
       };
       expect(await judge([guest, gpu, other])).toEqual(['composite-device-extra']);

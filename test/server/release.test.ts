@@ -24,10 +24,12 @@ import {
   TestServer,
   type HomeChange,
 } from '../support/release-server.ts';
+import { expectSameAtTheEnd } from '../support/replay.ts';
 
 async function enrolledServer(): Promise<TestServer> {
   const server = await TestServer.createReady();
   await enrol(server.agent(), server.tpm.enrolling);
+  expectSameAtTheEnd(server);
   return server;
 }
 
@@ -96,7 +98,7 @@ describe('a release', () => {
     const server = await enrolledServer();
     await requestRelease(server.agent(), SUBJECT, [server.tpm.attester]);
     const { requestDigest } = await lastDecision(server);
-    const payload = server.home.storage.findRequest(requestDigest)!;
+    const payload = server.home.evidence.find(requestDigest)!;
     expect(createHash('sha256').update(payload).digest('hex')).toBe(requestDigest);
   });
 

@@ -42,6 +42,7 @@ import { createServerHome } from '../../src/server/new-home.ts';
 import { examplePredicates, exampleTrustRoot } from '../support/governance.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { MODEL_KEY, newHome, SUBJECT, TestClock, TestServer } from '../support/release-server.ts';
+import { expectSameAtTheEnd, keptCollateral } from '../support/replay.ts';
 import { GUEST_LAUNCH, simulatedAmd } from '../support/simulated-amd.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { TransitService } from '../support/transit-service.ts';
@@ -74,6 +75,7 @@ class Road {
 
   static async build(settings: object = {}): Promise<Road> {
     const road = new Road(await TestServer.createReady(), simulatedAmd(LINE));
+    expectSameAtTheEnd(road.server);
     await road.install();
     const shipped = await shippedSettings();
     const cedar = examplePredicates.releasePolicy.cedar;
@@ -251,8 +253,13 @@ describe('a release to an SEV-SNP guest', () => {
       const store = new DirectoryStore(join(road.server.path, 'collateral'));
       await store.put({ kind: 'vcek', line: LINE, chipId: road.chipId, tcb }, vcek);
       expect(await road.ask(bare)).toBe('accepted');
-      const kept = road.server.home.storage.findCollateral((await road.lastDecision()).requestDigest);
-      expect([...kept.keys()].map((name) => name.split('/')[0])).toEqual(['ark', 'ask', 'crl', 'vcek']);
+      const kept = keptCollateral(road.server, await road.lastDecision());
+      expect([...kept.keys()].map((name) => name.split('/')[0]).sort()).toEqual([
+        'ark',
+        'ask',
+        'crl',
+        'vcek',
+      ]);
     },
     SLOW,
   );
@@ -298,10 +305,10 @@ describe('a release to an SEV-SNP guest', () => {
       const prepared = await prepareRelease(road.server.agent(), SUBJECT, [guest]);
       await road.server.client.post('/v1/releases', prepared.envelope);
       const decision = await road.lastDecision();
-      const { storage, governance, verifier } = road.server.home;
-      const collateral = storage.findCollateral(decision.requestDigest);
+      const { evidence, governance, verifier } = road.server.home;
+      const collateral = keptCollateral(road.server, decision);
       expect([...collateral.keys()]).toEqual([`crl/${LINE}`]);
-      const payload = storage.findRequest(decision.requestDigest)!;
+      const payload = evidence.find(decision.requestDigest)!;
       const request = decodeCanonicalJson(payload, { maxBytes: 1 << 20 }, 'request') as {
         evidence: JsonValue;
         agentKey: string;

@@ -161,20 +161,14 @@ const machine = {
   record: new Uint8Array([9]),
 };
 
-const decisionOf = (requestDigest: string, lease?: LeaseRecord): KeptDecision => ({
-  requestDigest,
-  payload: new Uint8Array([1, 2]),
-  collateral: new Map([
-    ['crl/Genoa', new Uint8Array([7])],
-    ['ark/Genoa', new Uint8Array([8])],
-  ]),
+const decisionOf = (lease: LeaseRecord | null = null): KeptDecision => ({
   lease,
   machines: [machine],
   now: 1000,
 });
 
 describe('decisions', () => {
-  it('RP-34: keeps the request under its digest, and RP-30: the lease with it', () => {
+  it('RP-30: keeps the lease of a grant, and what is known of the machine', () => {
     const lease = {
       lease: 'l1',
       lab: 'lab-a',
@@ -183,35 +177,13 @@ describe('decisions', () => {
       start: '7/0',
       endsAt: 2000,
     };
-    storage.keepDecision(decisionOf('d1', lease));
-    storage.keepDecision(decisionOf('d1'));
+    storage.keepDecision(decisionOf(lease));
+    storage.keepDecision(decisionOf());
     reopen();
-    expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
-    expect(storage.findRequest('d2')).toBeUndefined();
     expect(storage.findLease('l1')).toEqual(lease);
     expect(storage.findLease('l2')).toBeUndefined();
     expect(storage.findMachine('id')).toMatchObject(machine);
     expect(storage.findMachine('other')).toBeUndefined();
-  });
-
-  it('RP-35: keeps the collateral of each decision by its name, and equal contents once', () => {
-    storage.keepDecision(decisionOf('d1'));
-    storage.keepDecision({ ...decisionOf('d2'), collateral: new Map([['crl/Genoa', new Uint8Array([9])]]) });
-    storage.keepDecision(decisionOf('d3'));
-    reopen();
-    const kept = [
-      ['ark/Genoa', new Uint8Array([8])],
-      ['crl/Genoa', new Uint8Array([7])],
-    ];
-    expect([...storage.findCollateral('d1')]).toEqual(kept);
-    expect([...storage.findCollateral('d3')]).toEqual(kept);
-    expect([...storage.findCollateral('d2')]).toEqual([['crl/Genoa', new Uint8Array([9])]]);
-    expect(storage.findCollateral('d4').size).toBe(0);
-    storage.close();
-    const database = new DatabaseSync(path);
-    expect(database.prepare('SELECT count(*) AS count FROM collateral').get()).toEqual({ count: 3 });
-    database.close();
-    storage = ServerStorage.open(path);
   });
 
   it('a failed change leaves nothing of itself', () => {
@@ -223,11 +195,12 @@ describe('decisions', () => {
       start: '7/0',
       endsAt: 2000,
     };
-    storage.keepDecision(decisionOf('d1', lease));
+    storage.keepDecision(decisionOf(lease));
+    const moved = storage.findMachine('id')?.moved;
     expect(() => {
-      storage.keepDecision(decisionOf('d2', lease));
+      storage.keepDecision(decisionOf(lease));
     }).toThrow(/UNIQUE/);
-    expect(storage.findRequest('d2')).toBeUndefined();
+    expect(storage.findMachine('id')?.moved).toBe(moved);
     expect(storage.openChallenge(challengeOf('c1'), 10, 1000)).toBe(true);
   });
 });
@@ -252,10 +225,10 @@ describe('certifications', () => {
 
 describe('opening', () => {
   it('brings a database of version 1 up to date, and keeps what is in it', () => {
-    storage.keepDecision(decisionOf('d1'));
+    storage.keepDecision(decisionOf());
     storage.close();
     const database = new DatabaseSync(path);
-    database.exec('DROP TABLE decision_collateral; DROP TABLE collateral; DROP TABLE certifications;');
+    database.exec('DROP TABLE certifications;');
     database.exec(`
       DROP TABLE moments; DROP INDEX machines_by_endorsement_key;
       ALTER TABLE challenges DROP COLUMN opened; ALTER TABLE enrolments DROP COLUMN anew;
@@ -266,14 +239,12 @@ describe('opening', () => {
     database.exec('PRAGMA user_version = 1;');
     database.close();
     storage = ServerStorage.open(path);
-    expect(storage.findRequest('d1')).toEqual(new Uint8Array([1, 2]));
-    storage.keepDecision(decisionOf('d2'));
-    expect(storage.findCollateral('d2').size).toBe(2);
+    expect(storage.findMachine('id')).toMatchObject({ attestationKeyName: 'ak' });
     expect(storage.openCertification(certificationOf('x1'), 10, 1000)).toBe(true);
   });
 
   it('LC-26, LC-30: completes the records of machines of an older database', () => {
-    storage.keepDecision(decisionOf('d1'));
+    storage.keepDecision(decisionOf());
     const old = encodeCanonicalJson(OLD_RECORD);
     storage.keepMachine({ ...machine, record: old });
     storage.close();
@@ -305,8 +276,8 @@ describe('opening', () => {
 
   it('LC-33: knows the starts of a machine whose leases have not ended', () => {
     const lease = { lab: 'lab-a', manifestDigest: 'aa', machine: 'm' };
-    storage.keepDecision(decisionOf('d1', { ...lease, lease: 'l1', start: '7/0', endsAt: 2000 }));
-    storage.keepDecision(decisionOf('d2', { ...lease, lease: 'l2', start: '8/0', endsAt: 3000 }));
+    storage.keepDecision(decisionOf({ ...lease, lease: 'l1', start: '7/0', endsAt: 2000 }));
+    storage.keepDecision(decisionOf({ ...lease, lease: 'l2', start: '8/0', endsAt: 3000 }));
     expect(storage.findLiveStarts('m', 2500)).toEqual(['8/0']);
     expect(storage.findLiveStarts('other', 1000)).toEqual([]);
   });

@@ -16,6 +16,7 @@ import { readCurrentPcrs } from '../../src/agent/tpm/current-pcrs.ts';
 import { examplePredicates, signers } from './governance.ts';
 import { refusalCodeAsync } from './refusal-code.ts';
 import { SUBJECT, TestServer } from './release-server.ts';
+import { expectSameAtTheEnd } from './replay.ts';
 import { startTestTpm, type TestTpm } from './swtpm.ts';
 
 const { u64 } = bigEndian;
@@ -61,6 +62,7 @@ export class RollbackWorld {
     const machine = await startTestTpm();
     await machine.tpm.measureBoot(GOOD_BOOT);
     const server = await TestServer.createReady();
+    expectSameAtTheEnd(server);
     const world = new RollbackWorld(server, machine);
     await world.trust(ratchet);
     await world.enrol(machine.tpm);
