@@ -8,6 +8,7 @@ import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts'
 import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { authorityExtensions } from '../../support/certificate-writer.ts';
 import { keptRsaKey } from '../../support/kept-keys.ts';
+import { verdictCodes } from '../../support/refusal-code.ts';
 import {
   amdExtension,
   CHIP,
@@ -61,8 +62,7 @@ function inputs(chain: Chain, changes: Partial<DeviceInputs> = {}): DeviceInputs
 
 async function codes(evidence: Document, given: DeviceInputs): Promise<readonly string[]> {
   const parsed = sevSnpDeviceClass.parse(evidence, 'evidence');
-  const verdict = await sevSnpDeviceClass.verify(parsed, given);
-  return verdict.outcome === 'accepted' ? ['accepted'] : verdict.refusals.map(({ code }) => code);
+  return verdictCodes(await sevSnpDeviceClass.verify(parsed, given));
 }
 
 /** What comes of a chain with changes whose own root is the anchor. */
@@ -283,6 +283,23 @@ describe('revocation', () => {
     expect(await withList({ revoked: ['010001'] })).toEqual(['snp-authority-revoked']);
     expect(await withList({ revoked: ['7f', '010000'] })).toEqual(['snp-authority-revoked']);
     expect(await withList({ revoked: ['010101', '00'] })).toEqual(['accepted']);
+  });
+
+  it('SN-25: shows that a list was looked at, and what it revokes', async () => {
+    const verify = (revoked: readonly string[]) => {
+      const collateral = new Map([['crl/Milan', makeList(good, keys.ark, { revoked })]]);
+      const evidence = sevSnpDeviceClass.parse(evidenceOf(report, good), 'evidence');
+      return sevSnpDeviceClass.verify(evidence, inputs(good, { collateral }));
+    };
+    const { checks } = await verify([]);
+    expect(checks.filter(({ id }) => /^snp-(?:revocation-list|authority-revoked)$/.test(id))).toMatchObject([
+      { field: 'crl/Milan', expected: 'a list of ARK-Milan that is in force', outcome: 'passed' },
+      { field: 'chain', found: 'none of them is', outcome: 'passed' },
+    ]);
+    expect(await verify(['010001'])).toMatchObject({
+      outcome: 'refused',
+      refusals: [{ code: 'snp-authority-revoked', found: 'serial number 010001 revoked' }],
+    });
   });
 
   it('SN-26: needs a list unless the policy says by name that it may be missing', async () => {

@@ -20,7 +20,7 @@ import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { writeTcb } from '../../../attestation/sev-snp/tcb.ts';
 import { verifySevSnpReport } from '../../../attestation/sev-snp/verify.ts';
 import { countOutcomes, flippedBytes } from '../../support/flipped-bytes.ts';
-import { refusalCode, refusalCodeAsync } from '../../support/refusal-code.ts';
+import { refusalCode, refusalCodeAsync, verdictCodes } from '../../support/refusal-code.ts';
 import {
   CHIP,
   CSP_ID,
@@ -97,8 +97,7 @@ async function codes(
   kind: 'vcek' | 'vlek' = 'vcek',
 ): Promise<readonly string[]> {
   const parsed = sevSnpDeviceClass.parse(evidenceOf(report, chain, kind), 'evidence');
-  const verdict = await sevSnpDeviceClass.verify(parsed, inputs(changes));
-  return verdict.outcome === 'accepted' ? ['accepted'] : verdict.refusals.map(({ code }) => code);
+  return verdictCodes(await sevSnpDeviceClass.verify(parsed, inputs(changes)));
 }
 
 /** What comes of a report with changes under the policy with changes. */

@@ -4,7 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { toHex } from '../../../attestation/core/bytes.ts';
 import { cpuidText, productLineOf } from '../../../attestation/sev-snp/product.ts';
 import { readReport, REPORT_BYTES, writeReport } from '../../../attestation/sev-snp/layout.ts';
-import { componentsBelow, readTcb, tcbText, writeTcb } from '../../../attestation/sev-snp/tcb.ts';
+import {
+  componentsBelow,
+  readTcb,
+  tcbEncodingOf,
+  tcbText,
+  writeTcb,
+} from '../../../attestation/sev-snp/tcb.ts';
 import { refusalCode } from '../../support/refusal-code.ts';
 
 /** A report of zeros but for its version. */
@@ -157,8 +163,20 @@ describe('TCB versions', () => {
     const tcb = readTcb('turin', levels, 'tcb');
     expect(componentsBelow(tcb, tcb)).toEqual([]);
     expect(componentsBelow({ ...tcb, bootLoader: 255, snp: 3 }, tcb)).toEqual(['snp']);
-    expect(componentsBelow({ ...tcb, fmc: undefined }, tcb)).toEqual(['fmc']);
+    const withoutFmc = { ...tcb, fmc: undefined };
+    expect(componentsBelow(withoutFmc, withoutFmc)).toEqual([]);
+    expect(componentsBelow(withoutFmc, tcb)).toEqual(['fmc']);
+    expect(componentsBelow(tcb, withoutFmc)).toEqual(['fmc']);
+  });
+
+  it('SN-5: have the encoding of their product line', () => {
+    expect((['Milan', 'Genoa', 'Turin'] as const).map(tcbEncodingOf)).toEqual(['milan', 'milan', 'turin']);
+  });
+
+  it('are shown with the components that they have', () => {
+    const tcb = readTcb('turin', levels, 'tcb');
     expect(tcbText(tcb)).toBe('fmc 1, bootLoader 2, tee 0, snp 4, microcode 71');
+    expect(tcbText({ ...tcb, fmc: undefined })).toBe('bootLoader 2, tee 0, snp 4, microcode 71');
   });
 });
 

@@ -12,7 +12,7 @@ import type { RuntimeKey, VmConfiguration } from '../../../../attestation/sev-sn
 import { HOST_REQUESTED } from '../../../../attestation/sev-snp/layout.ts';
 import { Algorithm, signature as tpmSignature } from '../../../../attestation/tpm/layout.ts';
 import { authenticateStatement } from '../../../../attestation/tpm/quote.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, verdictCodes } from '../../../support/refusal-code.ts';
 import { vectorEntries, vectorFile, vectorsMissing } from '../../../support/vectors.ts';
 import { claimsBytes, runtimeClaims } from './samples.ts';
 
@@ -27,8 +27,7 @@ const ofHardware = (snp: boolean) =>
 const quoted = ofHardware(true).filter(({ files }) => 'attest' in files);
 
 async function codesOf(work: Parameters<typeof judge>[0]): Promise<readonly string[]> {
-  const verdict = await judge(work);
-  return verdict.outcome === 'refused' ? verdict.refusals.map(({ code }) => code) : ['accepted'];
+  return verdictCodes(await judge(work));
 }
 
 describe.skipIf(missing !== undefined)(`attestation keys of Azure ${missing ?? ''}`, () => {

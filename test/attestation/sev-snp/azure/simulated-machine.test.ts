@@ -26,6 +26,7 @@ import {
   SimulatedSevGuest,
 } from '../../../../src/agent/simulated/sev-snp-guest.ts';
 import type { SimulatedAmd } from '../../../../src/agent/simulated/sev-snp-authority.ts';
+import { verdictCodes } from '../../../support/refusal-code.ts';
 import { simulatedAmd } from '../../../support/simulated-amd.ts';
 import { temporaryFolder } from '../../../support/temporary-folder.ts';
 import { loosestPolicy } from '../../../support/vector-snp-question.ts';
@@ -126,8 +127,7 @@ async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
 }
 
 async function codesOf(changes: Changes): Promise<readonly string[]> {
-  const verdict = await verifyAzureVtpm(await machine(changes));
-  return verdict.outcome === 'refused' ? verdict.refusals.map(({ code }) => code) : [verdict.outcome];
+  return verdictCodes(await verifyAzureVtpm(await machine(changes)));
 }
 
 describe('a simulated machine of Azure', () => {

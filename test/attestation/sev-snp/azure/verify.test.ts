@@ -14,6 +14,7 @@ import { verifyAzureVtpm } from '../../../../attestation/sev-snp/azure/verify.ts
 import type { AzureVtpmQuestion } from '../../../../attestation/sev-snp/azure/verify.ts';
 import { Algorithm, signature as tpmSignature } from '../../../../attestation/tpm/layout.ts';
 import { countOutcomes, flippedBytes } from '../../../support/flipped-bytes.ts';
+import { verdictCodes } from '../../../support/refusal-code.ts';
 import { loosestPolicy, type Document } from '../../../support/vector-snp-question.ts';
 import { openVectorFolder, type VectorFolder } from '../../../support/vector-folder.ts';
 import { vectorFolder, vectorsMissing } from '../../../support/vectors.ts';
@@ -133,8 +134,7 @@ function questionOf(vector: Vector): AzureVtpmQuestion & { readonly expectedNonc
 }
 
 async function codesOf(question: AzureVtpmQuestion): Promise<readonly string[]> {
-  const verdict = await verifyAzureVtpm(question);
-  return verdict.outcome === 'refused' ? verdict.refusals.map(({ code }) => code) : [verdict.outcome];
+  return verdictCodes(await verifyAzureVtpm(question));
 }
 
 /** Puts other claims into the report and leaves everything else as it is. */
