@@ -46,6 +46,25 @@ export async function verifyCosignatures(
 }
 
 /**
+ * How fresh a quorum is: of the witnesses that meet it with the newest cosignatures, the time of the oldest.
+ *
+ * @returns POSIX seconds by the clock of that witness; undefined where the quorum is not met, or nobody is needed
+ */
+export function quorumTime(
+  policy: WitnessPolicy,
+  cosignatures: readonly VerifiedCosignature[],
+): bigint | undefined {
+  const names = new Set<string>();
+  let oldest: bigint | undefined;
+  for (const { key, time } of cosignatures.toSorted((one, other) => (one.time > other.time ? -1 : 1))) {
+    if (isQuorumMet(policy, names)) return oldest;
+    for (const witness of policy.witnesses) if (witness.key === key) names.add(witness.name);
+    oldest = time;
+  }
+  return isQuorumMet(policy, names) ? oldest : undefined;
+}
+
+/**
  * Demands the quorum of a policy for a checkpoint of the log itself.
  *
  * @returns the cosignatures by which it is met, of all witnesses of the policy

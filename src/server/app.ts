@@ -14,6 +14,7 @@ import { openApiDocument } from './openapi.ts';
 import { problemOfError, type ProblemAnswer } from './problems.ts';
 import { RateLimit } from './rate-limit.ts';
 import { routeRefusals } from './refusals.ts';
+import type { RequestCounts } from './request-counts.ts';
 import type { Route, RouteAnswer } from './route.ts';
 import { aboutRoutes, type AboutContext } from './routes/about.ts';
 import { enrolmentRoutes } from './routes/enrolments.ts';
@@ -28,6 +29,8 @@ export type ServerContext = AboutContext &
     readonly log: Parameters<typeof logRoutes>[0];
     readonly logger: Logger;
     readonly clock: Clock;
+    /** Of what leaves no entry in the log. */
+    readonly counts: RequestCounts;
     /** For one address. */
     readonly requestsPerMinute: number;
   };
@@ -63,12 +66,12 @@ export function createApp(context: ServerContext): Express {
     rateLimit.take(request.socket.remoteAddress ?? '', context.clock.monotonicMilliseconds());
     next();
   });
-  for (const route of serverRoutes(context)) mount(app, route, context.logger);
+  for (const route of serverRoutes(context)) mount(app, route, context);
   app.use((request) => {
     const facts = { field: 'path', expected: 'a path of this server', found: request.path.slice(0, 100) };
     throw routeRefusals.error('route-unknown', facts);
   });
-  app.use(answerFailure(context.logger));
+  app.use(answerFailure(context));
   return app;
 }
 
@@ -77,10 +80,13 @@ function expressPath(path: string): string {
   return path.replace('{rest}', '*rest').replaceAll(/\{(\w+)\}/g, ':$1');
 }
 
-function mount(app: Express, route: Route, logger: Logger): void {
+type AnswerContext = Pick<ServerContext, 'logger' | 'counts'>;
+
+function mount(app: Express, route: Route, { logger, counts }: AnswerContext): void {
   const path = expressPath(route.path);
   const handle = async (request: Request, response: Response): Promise<void> => {
     const answer = await route.handle({ parameters: parametersOf(request), body: bodyOf(request) });
+    if (route.method === 'post' && route.handsOut !== undefined) counts.handOut(route.handsOut);
     sendAnswer(response, answer);
     logger.info({ route: route.path, status: response.statusCode }, 'answered');
   };
@@ -159,12 +165,13 @@ function send(
 }
 
 /** RP-3: a refusal is explained, anything else gets a name and is explained in our own log. */
-function answerFailure(logger: Logger): ErrorRequestHandler {
+function answerFailure({ logger, counts }: AnswerContext): ErrorRequestHandler {
   return (thrown: unknown, request, response, _next) => {
     const error = refusalOfExpress(thrown);
     const instance = `urn:uuid:${randomUUID()}`;
-    const { answer, hidden } = problemOfError(error, instance);
-    const code = isRefusal(error) ? error.refusal.code : undefined;
+    const { answer, code, hidden } = problemOfError(error, instance);
+    // A refusal that stands in an entry of the log is an answer of its route, and does not come here.
+    counts.refuse(code);
     if (hidden) logger.error({ instance, path: request.path, err: error }, 'failed');
     else logger.info({ path: request.path, status: answer.status, code }, 'refused');
     if (response.headersSent) response.destroy();

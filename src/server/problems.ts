@@ -68,17 +68,20 @@ export function problemOf(family: RefusalFamilyName, refusals: readonly Refusal[
  * The answer to anything thrown while a request was handled.
  *
  * @param instance names this occurrence, for when it is not explained
- * @returns the answer, and whether the cause was left out of it and has to be logged
+ * @returns the answer, the code that it names, and whether the cause was left out of it and has to be logged
  */
 export function problemOfError(
   error: unknown,
   instance: string,
-): { readonly answer: ProblemAnswer; readonly hidden: boolean } {
+): { readonly answer: ProblemAnswer; readonly code: string; readonly hidden: boolean } {
   // A refusal about this machine tells of paths and disks: the operator's business, not the caller's.
-  if (isExplained(error)) return { answer: problemOf(error.family, [error.refusal]), hidden: false };
+  if (isExplained(error)) {
+    const { family, refusal } = error;
+    return { answer: problemOf(family, [refusal]), code: refusal.code, hidden: false };
+  }
   const facts = { field: 'server', expected: 'an answer', found: 'a failure of the server' };
   const refusal = capacityRefusals.refusal('server-failed', facts);
-  return { answer: answerOf('unavailable', 500, [refusal], instance), hidden: true };
+  return { answer: answerOf('unavailable', 500, [refusal], instance), code: refusal.code, hidden: true };
 }
 
 function isExplained(error: unknown): error is RefusalError {

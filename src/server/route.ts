@@ -7,6 +7,7 @@ import type { z } from 'zod';
 
 import type { JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { ProblemAnswer } from './problems.ts';
+import type { HandedOut } from './request-counts.ts';
 
 /** What a handler sees of a request. All of it comes from the network. */
 interface RouteRequest {
@@ -46,6 +47,8 @@ export interface PostRoute extends RouteBase {
   /** What a signed request carries in its envelope. */
   readonly payload?: { readonly type: string; readonly schema: z.ZodType };
   readonly maxBodyBytes: number;
+  /** What an answer hands out, where that is counted (RP-38). */
+  readonly handsOut?: HandedOut;
   readonly answer: z.ZodType;
 }
 

@@ -4,10 +4,17 @@ import { join } from 'node:path';
 
 import { fromUtf8 } from '../../attestation/core/bytes.ts';
 import { defineRefusals, isRefusal } from '../../attestation/core/refusal.ts';
+import type { VerifiedCheckpoint } from '../log/checkpoint.ts';
 import { LogWitnesses } from '../log/log-witnesses.ts';
 import { trustOf, type LogIdentity } from '../log/publication.ts';
 import { verifyTlogProof } from '../log/tlog-proof.ts';
-import { parseWitnessPolicy, requirePolicyForLog, type Witnessing } from '../log/witness-policy.ts';
+import {
+  parseWitnessPolicy,
+  requirePolicyForLog,
+  type Witnessing,
+  type WitnessPolicy,
+} from '../log/witness-policy.ts';
+import { quorumTime, requireQuorum } from '../log/witnessed-checkpoint.ts';
 import type { Clock } from '../platform/clock.ts';
 import { readFileBounded } from '../platform/files.ts';
 import type { Logger } from '../platform/logging.ts';
@@ -27,11 +34,17 @@ export class ServerWitnesses {
   /** Undefined where nobody is asked. */
   readonly asked: LogWitnesses | undefined;
   private readonly identity: LogIdentity;
+  private readonly policy: WitnessPolicy | undefined;
   private readonly demanded: Witnessing;
 
-  private constructor(identity: LogIdentity, asked: LogWitnesses | undefined, demanded: Witnessing) {
+  private constructor(
+    identity: LogIdentity,
+    asked: { readonly by: LogWitnesses; readonly policy: WitnessPolicy } | undefined,
+    demanded: Witnessing,
+  ) {
     this.identity = identity;
-    this.asked = asked;
+    this.asked = asked?.by;
+    this.policy = asked?.policy;
     this.demanded = demanded;
   }
 
@@ -54,8 +67,8 @@ export class ServerWitnesses {
       authority === null
         ? undefined
         : fromUtf8(await readFileBounded(join(home, authority), MAX_PEM_BYTES), authority);
-    const asked = new LogWitnesses({ policy, authorityCertificate, timeoutMilliseconds, clock });
-    return new ServerWitnesses(identity, asked, required ? policy : 'not-required');
+    const by = new LogWitnesses({ policy, authorityCertificate, timeoutMilliseconds, clock });
+    return new ServerWitnesses(identity, { by, policy }, required ? policy : 'not-required');
   }
 
   /** Tells of each witness that did not cosign (WT-20). */
@@ -64,6 +77,20 @@ export class ServerWitnesses {
       if (code === 'witness-unreachable') logger.warn({ url, code, found }, 'witness did not cosign');
       else logger.error({ url, code, found }, 'witness did not cosign');
     });
+  }
+
+  /** Whether a checkpoint has the quorum of whom this server asks, and since when; it has where nobody is asked. */
+  async standingOf(
+    checkpoint: VerifiedCheckpoint,
+  ): Promise<{ readonly isMet: boolean; readonly at: bigint | undefined }> {
+    if (this.policy === undefined) return { isMet: true, at: undefined };
+    try {
+      return { isMet: true, at: quorumTime(this.policy, await requireQuorum(checkpoint, this.policy)) };
+    } catch (error) {
+      if (isRefusal(error) && error.refusal.code === 'log-quorum-missing')
+        return { isMet: false, at: undefined };
+      throw error;
+    }
   }
 
   /**

@@ -24,6 +24,7 @@ export function releaseRoutes(context: ChallengeContext & ReleaseContext): reado
       summary: 'Ask for a nonce that the evidence of one release request has to answer.',
       request: challengeRequestSchema,
       maxBodyBytes: MESSAGE_LIMITS.challenge,
+      handsOut: 'challenges',
       answer: challengeAnswerSchema,
       handle: ({ body }) => {
         const document = decodeCanonicalJson(body, { maxBytes: MESSAGE_LIMITS.challenge }, 'request');
