@@ -117,8 +117,9 @@ function withNewerLines(note: string, lines: string): string {
 /** Makes a checkpoint durable, the log's own signature verified once more. */
 async function keep({ storage, keeper, identity }: Publication, note: string): Promise<PublishedLog> {
   const checkpoint = await openCheckpoint(note, trustOf(identity));
-  await storage.saveCheckpoint(checkpoint.size, note);
+  // Outside first: then a database that has a checkpoint never stands alone, whenever the process ends (TL-23).
   await keeper.save(note);
+  await storage.saveCheckpoint(checkpoint.size, note);
   return new PublishedLog(storage, checkpoint);
 }
 

@@ -33,7 +33,7 @@ export interface StartedTree {
 /**
  * Recomputes the head from stored nodes and compares it with all checkpoints that this log is known to have signed.
  *
- * @param kept the newest signed checkpoint, as it is kept outside storage; only an empty log may lack it
+ * @param kept the newest signed checkpoint, as it is kept outside storage; only a log that never signed one may lack it
  * @param trust the log's own origin and keys, from the server's configuration
  * @throws RefusalError `log-damaged`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, and those of `openCheckpoint`
  */
@@ -42,19 +42,27 @@ export async function startTree(
   kept: string | undefined,
   trust: LogTrust,
 ): Promise<StartedTree> {
+  // Before the head, which another writer may move meanwhile: no checkpoint is of a larger size than the head after it.
+  const stored = await storage.newestCheckpoint();
   const head = await storage.head();
-  const tree = new TreeBuilder(head.size, await storage.nodes(planRoot(head.size)));
+  const tree = await restoreTree(storage, head.size);
   if (!equalBytes(tree.root(), head.root)) refuseDamaged('root', toHex(head.root), toHex(tree.root()));
   await checkLastEntry(storage, head);
-  if (kept === undefined && head.size > 0n) refuseMissingCheckpoint(head);
+  const stored = await storage.newestCheckpoint();
+  if (kept === undefined && (head.size > 0n || stored !== undefined)) refuseMissingCheckpoint(head);
   let newest: VerifiedCheckpoint | undefined;
-  for (const note of [kept, await storage.newestCheckpoint()]) {
+  for (const note of [kept, stored]) {
     if (note === undefined) continue;
     const checkpoint = await openCheckpoint(note, trust);
     await checkHistory(storage, head, checkpoint);
     if (newest === undefined || checkpoint.size > newest.size) newest = checkpoint;
   }
   return { tree, checkpoint: newest };
+}
+
+/** The tree as it was at a size. */
+export async function restoreTree(storage: LogStorage, size: bigint): Promise<TreeBuilder> {
+  return new TreeBuilder(size, await storage.nodes(planRoot(size)));
 }
 
 /** The root of the tree as it was at a size. */
@@ -71,7 +79,8 @@ async function checkLastEntry(storage: LogStorage, { size }: TreeHead): Promise<
   }
 }
 
-async function checkHistory(
+/** Whether a head extends what a checkpoint says. @throws RefusalError `log-rolled-back`, `log-forked` */
+export async function checkHistory(
   storage: LogStorage,
   head: TreeHead,
   checkpoint: VerifiedCheckpoint,

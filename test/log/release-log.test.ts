@@ -203,10 +203,20 @@ describe('start-up', () => {
     expect(await refusalCodeAsync(() => openReleaseLog(folder, identity))).toBe('log-checkpoint-missing');
   });
 
+  it('TL-23: an empty log that has signed and lost its checkpoint file is refused: it may be the first backup', async () => {
+    const { log, folder } = await logOf(0);
+    await log.close();
+    rmSync(join(folder, 'checkpoint'));
+    expect(await refusalCodeAsync(() => openReleaseLog(folder, identity))).toBe('log-checkpoint-missing');
+  });
+
   it('TL-22: a creation that was cut off before the first checkpoint was kept is finished by opening', async () => {
     const { log, folder } = await logOf(0);
     await log.close();
     rmSync(join(folder, 'checkpoint'));
+    const database = new DatabaseSync(join(folder, 'log.sqlite'));
+    database.exec('DELETE FROM checkpoints');
+    database.close();
     const opened = await openReleaseLog(folder, identity);
     expect(opened.published.size).toBe(0n);
     await opened.close();
