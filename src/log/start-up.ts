@@ -48,7 +48,6 @@ export async function startTree(
   const tree = await restoreTree(storage, head.size);
   if (!equalBytes(tree.root(), head.root)) refuseDamaged('root', toHex(head.root), toHex(tree.root()));
   await checkLastEntry(storage, head);
-  const stored = await storage.newestCheckpoint();
   if (kept === undefined && (head.size > 0n || stored !== undefined)) refuseMissingCheckpoint(head);
   let newest: VerifiedCheckpoint | undefined;
   for (const note of [kept, stored]) {
