@@ -20,10 +20,33 @@ export async function refusalCodeAsync(action: () => Promise<unknown>): Promise<
   return 'accepted';
 }
 
-function codeOf(error: unknown): string {
+/** The whole refusal, for tests of what it says. */
+export function refusalOf(action: () => unknown): Refusal {
+  try {
+    action();
+  } catch (error) {
+    return refusalIn(error);
+  }
+  throw new Error('nothing was refused');
+}
+
+export async function refusalOfAsync(action: () => Promise<unknown>): Promise<Refusal> {
+  try {
+    await action();
+  } catch (error) {
+    return refusalIn(error);
+  }
+  throw new Error('nothing was refused');
+}
+
+function refusalIn(error: unknown): Refusal {
   if (!isRefusal(error)) throw error;
   demandFacts(error.refusal);
-  return error.refusal.code;
+  return error.refusal;
+}
+
+function codeOf(error: unknown): string {
+  return refusalIn(error).code;
 }
 
 /** What the tests compare of a verdict: the codes of its refusals, or its outcome where there are none. */
