@@ -1,7 +1,7 @@
 /** Files of the operator: written whole or not at all, and read with a bound. */
 
 import { constants } from 'node:fs';
-import { link, open, rename, rm } from 'node:fs/promises';
+import { link, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 
@@ -45,28 +45,46 @@ export async function writeFileDurably(
   path: string,
   bytes: Uint8Array,
   mode: number,
-  { overwrite = true }: { readonly overwrite?: boolean } = {},
+  options: { readonly overwrite?: boolean } = {},
 ): Promise<void> {
+  await produceFileDurably(path, mode, options, async (file) => {
+    await file.writeFile(bytes);
+  });
+}
+
+/**
+ * Writes a file as `writeFileDurably` does, whose content comes piece by piece. Where producing it fails, nothing is
+ * left behind.
+ *
+ * @param produce appends to the file
+ * @throws RefusalError `file-exists`, `file-not-written`, and what `produce` throws
+ */
+export async function produceFileDurably<T>(
+  path: string,
+  mode: number,
+  { overwrite = true }: { readonly overwrite?: boolean },
+  produce: (file: FileHandle) => Promise<T>,
+): Promise<T> {
   const temporary = join(dirname(path), `.${randomUUID()}.partial`);
   try {
     const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
+    let produced: T;
     try {
-      await file.writeFile(bytes);
+      produced = await produce(file);
       await file.sync();
     } finally {
       await file.close();
     }
     await (overwrite ? rename(temporary, path) : linkToNewPath(temporary, path));
     await syncFolder(dirname(path));
+    return produced;
   } catch (cause) {
     // Where the parent is no folder there is nothing to remove, and rm says so.
     await rm(temporary, { force: true }).catch(() => undefined);
-    if (cause instanceof Error && cause.name === 'RefusalError') throw cause;
-    throw fileRefusals.error(
-      'file-not-written',
-      { field: path, expected: `${bytes.length} bytes written`, found: errorCode(cause) },
-      { cause },
-    );
+    // What is no failure of the system is not about the file: a refusal, an interrupt.
+    if (errorCode(cause) === 'unknown') throw cause;
+    const facts = { field: path, expected: 'a file written completely', found: errorCode(cause) };
+    throw fileRefusals.error('file-not-written', facts, { cause });
   }
 }
 
@@ -159,7 +177,8 @@ export async function readFileStart(path: string, maxBytes: number): Promise<Uin
   }
 }
 
-async function openForReading(path: string): Promise<Awaited<ReturnType<typeof open>>> {
+/** @throws RefusalError `file-not-found`, `file-not-readable` */
+export async function openForReading(path: string): Promise<FileHandle> {
   try {
     // Without O_NONBLOCK, opening a FIFO waits for a writer, perhaps for ever.
     return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);

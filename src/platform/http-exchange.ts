@@ -1,10 +1,15 @@
 /**
- * One HTTPS request and its answer, bounded in size and time: what every client of this project does alike, whatever
+ * One HTTP request and its answer, bounded in size and time: what every client of this project does alike, whatever
  * it asks and of whom. What the answer means, and how a failure is refused, is the client's to say.
  */
 
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { type Agent, request } from 'node:https';
+import {
+  request as requestPlain,
+  type Agent,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http';
+import { request as requestTls } from 'node:https';
 
 export interface Exchange {
   readonly method: 'GET' | 'POST';
@@ -24,7 +29,7 @@ export class AnswerTooLarge extends Error {
 }
 
 /**
- * Sends one request. Redirections are not followed: they are answers like any other.
+ * Sends one request, over TLS where its address says so. Redirections are not followed: they are answers like any other.
  *
  * @param signal ends the whole exchange, its body included
  * @throws AnswerTooLarge, and whatever Node says of a connection that fails; see {@link failureKind}
@@ -36,6 +41,7 @@ export function exchangeOnce(
   bounds: { readonly signal: AbortSignal; readonly maxAnswerBytes: number },
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    const request = url.protocol === 'https:' ? requestTls : requestPlain;
     const outgoing = request(url, { method, headers, agent, signal: bounds.signal }, (incoming) => {
       readAnswer(incoming, bounds.maxAnswerBytes).then(resolve, reject);
     });
