@@ -101,8 +101,17 @@ function checkPrevious(tree: TreeBuilder, previous: TreeHead): void {
   });
 }
 
-/** A mirror may have dropped a partial bundle once it has the full one, of which it is the beginning. */
-async function fetchBundle(source: LogSource, size: bigint, index: bigint): Promise<readonly Uint8Array[]> {
+/**
+ * One bundle of a log of a size; nothing of it is verified. A mirror may have dropped a partial bundle once it has the
+ * full one, of which it is the beginning.
+ *
+ * @throws RefusalError `log-incomplete`, `log-bundle-malformed`
+ */
+export async function fetchBundle(
+  source: LogSource,
+  size: bigint,
+  index: bigint,
+): Promise<readonly Uint8Array[]> {
   const width = tileWidthAt(size, 'entries', index);
   const path = tilePath({ level: 'entries', index, width });
   const partial = await source(path);
