@@ -6,6 +6,7 @@ import { readPem, writePem } from '../../../attestation/core/pem.ts';
 import {
   CertificateGuid,
   certificateDer,
+  MAX_CERTIFICATE_BYTES,
   MAX_TABLE_BYTES,
   readCertificateTable,
   writeCertificateTable,
@@ -34,6 +35,17 @@ describe('certificate tables', () => {
     expect(readCertificateTable(new Uint8Array(0), 'table')).toEqual([]);
     expect(readCertificateTable(new Uint8Array(24), 'table')).toEqual([]);
     expect(readCertificateTable(concatBytes(good, new Uint8Array(4096)), 'table')).toEqual(entries);
+  });
+
+  it('SN-12: may have their contents in another order than their header', () => {
+    const swapped = concatBytes(good.subarray(24, 48), good.subarray(0, 24), good.subarray(48));
+    expect(readCertificateTable(swapped, 'table')).toEqual(entries.toReversed());
+  });
+
+  it('SN-12: have 65536 bytes at most', () => {
+    const padded = (length: number) => concatBytes(good, new Uint8Array(length - good.length));
+    expect(readCertificateTable(padded(MAX_TABLE_BYTES), 'table')).toEqual(entries);
+    expect(code(padded(MAX_TABLE_BYTES + 1))).toBe('snp-table-size');
   });
 
   it('SN-12: refuse entries outside, in the header, in each other, empty or twice', () => {
@@ -108,6 +120,10 @@ describe('certificates in a table', () => {
   });
 
   it('SN-13: are refused by length before anything is read', () => {
+    expect(refusalCode(() => certificateDer(new Uint8Array(MAX_CERTIFICATE_BYTES), 'x'))).toBe('accepted');
+    expect(refusalCode(() => certificateDer(new Uint8Array(MAX_CERTIFICATE_BYTES + 1), 'x'))).toBe(
+      'snp-certificate-size',
+    );
     expect(refusalCode(() => certificateDer(new Uint8Array(100 * 1024 * 1024), 'x'))).toBe(
       'snp-certificate-size',
     );

@@ -4,11 +4,15 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
+import type { Verdict } from '../../../attestation/core/verdict.ts';
+import { readCertificate } from '../../../attestation/core/x509.ts';
+import type { SevSnpClaims } from '../../../attestation/sev-snp/claims.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
+import { readKeyCertificate } from '../../../attestation/sev-snp/key-certificate.ts';
 import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { authorityExtensions } from '../../support/certificate-writer.ts';
 import { keptRsaKey } from '../../support/kept-keys.ts';
-import { verdictCodes } from '../../support/refusal-code.ts';
+import { refusalCode, refusalOf, verdictCodes } from '../../support/refusal-code.ts';
 import {
   amdExtension,
   CHIP,
@@ -60,9 +64,12 @@ function inputs(chain: Chain, changes: Partial<DeviceInputs> = {}): DeviceInputs
   };
 }
 
+function verdictOf(evidence: Document, given: DeviceInputs): Promise<Verdict<SevSnpClaims>> {
+  return sevSnpDeviceClass.verify(sevSnpDeviceClass.parse(evidence, 'evidence'), given);
+}
+
 async function codes(evidence: Document, given: DeviceInputs): Promise<readonly string[]> {
-  const parsed = sevSnpDeviceClass.parse(evidence, 'evidence');
-  return verdictCodes(await sevSnpDeviceClass.verify(parsed, given));
+  return verdictCodes(await verdictOf(evidence, given));
 }
 
 /** What comes of a chain with changes whose own root is the anchor. */
@@ -96,6 +103,10 @@ describe('the chain', () => {
   it('SN-15: needs the certificate of a root that is pinned by its key', async () => {
     const { ark: _, ...withoutRoot } = good;
     expect(await codes(evidenceOf(report, withoutRoot), inputs(good))).toEqual(['path-untrusted']);
+    const { subjectPublicKeyInfo } = readCertificate(good.intermediate, 'intermediate');
+    const authority = { ...pin(good), publicKeyDigest: sha256(subjectPublicKeyInfo) };
+    const verdict = await verdictOf(evidenceOf(report, withoutRoot), inputs(good, { anchors: [authority] }));
+    expect(verdict).toMatchObject({ refusals: [{ code: 'snp-certificate-missing', field: 'ark' }] });
   });
 
   it('SN-14: may be completed by collateral under its names', async () => {
@@ -114,6 +125,11 @@ describe('the chain', () => {
       'snp-certificate-missing',
     ]);
     expect(await codes(evidenceOf(report, { key: good.key }), inputs(good))).toEqual([
+      'snp-certificate-missing',
+    ]);
+    const keyInfo = { ...MILAN_REPORT.keyInfo, signingKey: 1 };
+    const ofProvider = signReport({ ...MILAN_REPORT, reportData: REPORT_DATA, keyInfo }, keys.chip);
+    expect(await codes(evidenceOf(ofProvider, {}), inputs(good, { collateral: whole }))).toEqual([
       'snp-certificate-missing',
     ]);
   });
@@ -156,9 +172,17 @@ describe('the chain', () => {
     expect(await ofChain({ intermediate: { extensions: authority.slice(0, 1) } })).toEqual([
       'path-authority',
     ]);
-    const noListSigning = { ...authority[1]!, value: Uint8Array.of(3, 2, 2, 4) };
-    const [root] = authorityExtensions(undefined);
-    expect(await ofChain({ ark: { extensions: [root!, noListSigning] } })).toEqual(['snp-chain-authorities']);
+    const [constraints, usage] = authorityExtensions(undefined);
+    const noListSigning = { ...usage!, value: Uint8Array.of(3, 2, 2, 4) };
+    const listSigning = { ...usage!, value: Uint8Array.of(3, 2, 1, 2) };
+    for (const lacking of [
+      [constraints!, noListSigning],
+      [constraints!, listSigning],
+      [constraints!],
+      [usage!],
+    ]) {
+      expect(await ofChain({ ark: { extensions: lacking } })).toEqual(['snp-chain-authorities']);
+    }
     const extensions = [...keyExtensions('Milan', MILAN_TCB, CHIP), authority[0]!];
     expect(await ofChain({ key: { extensions } })).toEqual(['snp-certificate-extensions']);
   });
@@ -178,6 +202,49 @@ describe('the chain', () => {
     swapped[swapped.length - 1] = swapped.at(-1)! ^ 1;
     const chain = { ...good, ark: swapped };
     expect(await codes(evidenceOf(report, chain), inputs(good))).toEqual(['snp-root-signature']);
+  });
+});
+
+describe('what the checks of a chain show', () => {
+  const shown = async (id: string, changes: ChainChanges) => {
+    const chain = makeChain(keys, changes);
+    const { checks } = await verdictOf(evidenceOf(report, chain), inputs(chain));
+    return checks.filter((check) => check.id === id);
+  };
+
+  it('which certificates there are, and which is missing', async () => {
+    const found = async (chain: Partial<Chain>) => {
+      const { checks } = await verdictOf(evidenceOf(report, chain), inputs(good));
+      const presence = checks.filter(({ id }) => id === 'snp-certificate-missing');
+      return presence.map((check) => [check.field, check.found]);
+    };
+    expect(await found(good)).toEqual([
+      ['vcek', 'one'],
+      ['intermediate', 'one'],
+    ]);
+    expect(await found({ key: good.key })).toEqual([
+      ['vcek', 'one'],
+      ['intermediate', 'none'],
+    ]);
+  });
+
+  it('SN-22: the line of the processor and that of the certificate', async () => {
+    const [check] = await shown('snp-product-mismatch', { line: 'Genoa' });
+    expect(check).toMatchObject({
+      expected: expect.stringContaining('Milan') as unknown,
+      found: expect.stringContaining('Genoa') as unknown,
+    });
+  });
+
+  it('SN-18: the path length and the usages that the authorities have', async () => {
+    const open = { intermediate: { extensions: authorityExtensions(undefined) } };
+    expect(await shown('snp-chain-authorities', open)).toMatchObject([
+      { outcome: 'failed', found: 'path length not limited, usage 5 6' },
+    ]);
+    const [constraints] = authorityExtensions(undefined);
+    expect(await shown('snp-chain-authorities', { ark: { extensions: [constraints!] } })).toMatchObject([
+      { outcome: 'failed', found: expect.stringMatching(/^path length 0, usage\s*$/) as unknown },
+    ]);
   });
 });
 
@@ -213,7 +280,10 @@ describe('VCEK and VLEK certificates', () => {
     expect(await ofChain(replaced('3.1', 2, 0x81, 1, 4))).toEqual(['der-length']);
     expect(await ofChain(replaced('3.1', 4, 1, 4))).toEqual(['der-tag']);
     expect(await ofChain(replaced('3.1', 2, 2, 4))).toEqual(['der-truncated']);
-    expect(await ofChain(replaced('3.5', 2, 1, 1))).toEqual(['snp-certificate-extension']);
+    for (const unused of ['3.4', '3.5', '3.6', '3.7']) {
+      const code = await ofChain(replaced(unused, 2, 1, 1));
+      expect([unused, ...code]).toEqual([unused, 'snp-certificate-extension']);
+    }
     expect(await ofChain(replaced('1', 2, 1, 2))).toEqual(['snp-certificate-extension']);
   });
 
@@ -223,6 +293,28 @@ describe('VCEK and VLEK certificates', () => {
     expect(await ofChain(replaced('4', 4, 64, ...CHIP))).toEqual(refused);
     expect(await ofChain(replaced('4', ...TURIN_CHIP))).toEqual(refused);
     expect(await ofChain(replaced('4', ...new Uint8Array(64)))).toEqual(refused);
+    // One with a zero in it is read, and found to be that of another chip.
+    expect(await ofChain(replaced('4', ...CHIP.with(7, 0)))).toEqual(['snp-chip-id']);
+  });
+
+  it('SN-20: have a csp_id that can be printed', () => {
+    const code = (cspId: string): string => {
+      const chain = makeChain(keys, {
+        kind: 'vlek',
+        key: { extensions: keyExtensions('Milan', MILAN_TCB, cspId) },
+      });
+      return refusalCode(() => readKeyCertificate(chain.key, 'vlek'));
+    };
+    expect(code(CSP_ID)).toBe('accepted');
+    for (const cspId of ['', 'CN=a\nCN=b']) expect(code(cspId)).toBe('snp-certificate-extension');
+  });
+
+  it('SN-16: are named as such', () => {
+    const { key } = makeChain(keys, { key: { subject: 'SEV-OTHER' } });
+    expect(refusalOf(() => readKeyCertificate(key, 'vcek'))).toMatchObject({
+      code: 'snp-certificate-subject',
+      found: 'another name',
+    });
   });
 
   it('SN-22: are of the product line of the processor in all places', async () => {
@@ -288,8 +380,7 @@ describe('revocation', () => {
   it('SN-25: shows that a list was looked at, and what it revokes', async () => {
     const verify = (revoked: readonly string[]) => {
       const collateral = new Map([['crl/Milan', makeList(good, keys.ark, { revoked })]]);
-      const evidence = sevSnpDeviceClass.parse(evidenceOf(report, good), 'evidence');
-      return sevSnpDeviceClass.verify(evidence, inputs(good, { collateral }));
+      return verdictOf(evidenceOf(report, good), inputs(good, { collateral }));
     };
     const { checks } = await verify([]);
     expect(checks.filter(({ id }) => /^snp-(?:revocation-list|authority-revoked)$/.test(id))).toMatchObject([

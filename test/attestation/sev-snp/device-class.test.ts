@@ -12,6 +12,7 @@ import { NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts
 import type { DeviceInputs } from '../../../attestation/core/device-class.ts';
 import { isTrusted } from '../../../attestation/core/trusted.ts';
 import { sevSnpDeviceClass } from '../../../attestation/sev-snp/device-class.ts';
+import { readPolicy } from '../../../attestation/sev-snp/documents.ts';
 import { readSevSnpEvidence, writeSevSnpEvidence } from '../../../attestation/sev-snp/evidence.ts';
 import { chipIdentity, guestIdentity } from '../../../attestation/sev-snp/identity.ts';
 import { readReport, REPORT_BYTES, SIGNED_BYTES, writeReport } from '../../../attestation/sev-snp/layout.ts';
@@ -20,7 +21,7 @@ import { computeReportData } from '../../../attestation/sev-snp/report-data.ts';
 import { writeTcb } from '../../../attestation/sev-snp/tcb.ts';
 import { verifySevSnpReport } from '../../../attestation/sev-snp/verify.ts';
 import { countOutcomes, flippedBytes } from '../../support/flipped-bytes.ts';
-import { refusalCode, refusalCodeAsync, verdictCodes } from '../../support/refusal-code.ts';
+import { refusalCode, refusalCodeAsync, refusalOf, verdictCodes } from '../../support/refusal-code.ts';
 import {
   CHIP,
   CSP_ID,
@@ -161,6 +162,24 @@ describe('good evidence', () => {
       tcb: { launch: { fmc: 1 } },
     });
     expect(encodeCanonicalJson({ ...verdict.claims }).length).toBeLessThan(8192);
+  });
+
+  it('SN-57: claims name the provider and the migration agent', async () => {
+    const agent = zeros(32).fill(0xff, 16);
+    const fleet = { chipId: zeros(64), keyInfo: { ...MILAN_REPORT.keyInfo, signingKey: 1 } };
+    const report = signed({ ...fleet, ...guestPolicy({ migrateMa: true }), reportIdMa: agent });
+    const rules = policy({ signingKeys: ['vlek'], migrationAgents: [toHex(agent)] });
+    const parsed = sevSnpDeviceClass.parse(evidenceOf(report, provider, 'vlek'), 'evidence');
+    expect(await sevSnpDeviceClass.verify(parsed, inputs({ policy: rules }))).toMatchObject({
+      outcome: 'accepted',
+      claims: {
+        signingKey: 'vlek',
+        hardwareId: null,
+        chipMasked: true,
+        cspId: CSP_ID,
+        migrationAgent: toHex(agent),
+      },
+    });
   });
 });
 
@@ -358,6 +377,13 @@ describe('authenticity', () => {
     const required = policy({ enrolment: 'required' });
     expect(await codes(good, { policy: required })).toEqual(['snp-not-enrolled']);
     expect(await codes(good, { policy: required, enrolment: record() })).toEqual(['accepted']);
+    const shown = async (given: Partial<DeviceInputs>) => {
+      const parsed = sevSnpDeviceClass.parse(evidenceOf(good, milan), 'evidence');
+      const { checks } = await sevSnpDeviceClass.verify(parsed, inputs({ policy: required, ...given }));
+      return checks.find(({ id }) => id === 'snp-not-enrolled')?.found;
+    };
+    expect(await shown({})).toContain(toHex(chipIdentity(CHIP)));
+    expect(await shown({ enrolment: record() })).toBe('one');
     for (const rules of [required, POLICY]) {
       const given = (enrolment: Document) => ({ policy: rules, enrolment });
       expect(await codes(good, given(record({ lab: 'lab-two' })))).toEqual(['snp-other-lab']);
@@ -456,6 +482,14 @@ describe('the policy', () => {
         'snp-document',
       ]);
     }
+    const mixed = policy({ minimumGuestSvn: 1, idKeyDigests: ['11'.repeat(48), '00'.repeat(48)] });
+    expect(refusalOf(() => readPolicy(mixed))).toMatchObject({
+      code: 'snp-document',
+      field: 'policy.idKeyDigests',
+      found: expect.stringContaining('list') as unknown,
+    });
+    const anyone = policy({ minimumGuestSvn: 1, idKeyDigests: 'any' });
+    expect(refusalOf(() => readPolicy(anyone))).toMatchObject({ code: 'snp-document', found: 'any' });
     const both = within('platformInfo', { forbidden: ['eccEn'] });
     expect(await codes(good, { policy: both })).toEqual(['snp-document']);
   });
@@ -639,7 +673,24 @@ describe('the policy', () => {
     const given = (snp: number) => codes(good, { policy: named, referenceValues: [LAUNCH, set(snp)] });
     expect(await given(27)).toEqual(['accepted']);
     expect(await given(28)).toHaveLength(4);
+    // A launch may have the name of a set: it is none.
+    const namesake = [{ ...LAUNCH, name: 'strict' }, set(27)];
+    expect(await codes(good, { policy: named, referenceValues: namesake })).toEqual(['accepted']);
     expect(await codes(good, { policy: named })).toEqual(['snp-minimum-set-unknown']);
+  });
+
+  it('SN-53: reads firmware versions of three numbers from 0 to 255 and nothing around them', () => {
+    const code = (firmware: string): string => {
+      const [first] = (POLICY['minimumTcb'] as { processors: Document[] }).processors;
+      const minimumTcb = { sets: [], processors: [{ ...first, firmware }] };
+      return refusalCode(() => readPolicy(policy({ minimumTcb })));
+    };
+    for (const right of ['0.0.0', '1.5.9', '12.34.56', '255.255.255']) {
+      expect([right, code(right)]).toEqual([right, 'accepted']);
+    }
+    for (const wrong of [' 1.5.9', '0x1.5.9', '1.5.9 ', '1.5.9.1', '1.5', '01.5.9', '1.5.256', '1..9']) {
+      expect([wrong, code(wrong)]).toEqual([wrong, 'shape-value']);
+    }
   });
 
   it('SN-55: demands that the running firmware is committed, unless it is allowed not to be', async () => {

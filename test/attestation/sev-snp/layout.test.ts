@@ -11,7 +11,7 @@ import {
   tcbText,
   writeTcb,
 } from '../../../attestation/sev-snp/tcb.ts';
-import { refusalCode } from '../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../support/refusal-code.ts';
 
 /** A report of zeros but for its version. */
 function blank(version: number): Uint8Array {
@@ -198,6 +198,12 @@ describe('products', () => {
     ] as const) {
       expect(line(family, model)).toBe('snp-product-unknown');
     }
+    const unknown = () => productLineOf({ family: 0x19, model: 0xb0, stepping: 0 }, 'cpuid');
+    expect(refusalOf(unknown)).toMatchObject({
+      field: 'cpuid',
+      expected: expect.stringMatching(/^family 19h model 00h-0Fh, .*, family 1Ah model 00h-11h$/) as unknown,
+      found: 'family 19h model B0h',
+    });
     expect(cpuidText({ family: 0x19, model: 0xa0, stepping: 2 })).toBe('19-a0-02');
   });
 });

@@ -7,7 +7,8 @@ import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import { readReferenceValues } from '../../../attestation/sev-snp/documents.ts';
 import type { MinimumTcbSet, ProcessorMinimum } from '../../../attestation/sev-snp/documents.ts';
 import { firmwareText, isFirmwareBelow, mergeMinima } from '../../../attestation/sev-snp/minimum-tcb.ts';
-import { refusalCode } from '../../support/refusal-code.ts';
+import type { Tcb } from '../../../attestation/sev-snp/tcb.ts';
+import { refusalCode, refusalOf } from '../../support/refusal-code.ts';
 
 const folder = join(import.meta.dirname, '../../../policies/reference-values/sev-snp');
 
@@ -49,6 +50,15 @@ describe('published minimum TCBs', () => {
   });
 });
 
+describe('reference values', () => {
+  it('SN-53: are objects of one of the two kinds', () => {
+    for (const value of [null, 'launch', 1, true, []]) {
+      expect(refusalCode(() => readReferenceValues(value))).toBe('shape-value');
+    }
+    expect(refusalCode(() => readReferenceValues({}))).toBe('shape-member');
+  });
+});
+
 describe('merging minima', () => {
   const minimum = (
     snp: number,
@@ -72,12 +82,35 @@ describe('merging minima', () => {
     }
   });
 
+  it('SN-54: takes the highest of each component, which only one may have', () => {
+    const merged = (...tcbs: readonly Tcb[]): Tcb | undefined => {
+      const minima = tcbs.map((tcb) => ({ ...minimum(0, 0, { major: 0, minor: 0, build: 0 }), tcb }));
+      return mergeMinima([], [], minima).get('19-01-01')?.tcb;
+    };
+    const one: Tcb = { fmc: 3, bootLoader: 1, tee: 9, snp: 2, microcode: 8 };
+    const other: Tcb = { fmc: 2, bootLoader: 7, tee: 4, snp: 6, microcode: 5 };
+    const highest: Tcb = { fmc: 3, bootLoader: 7, tee: 9, snp: 6, microcode: 8 };
+    expect(merged(one, other)).toEqual(highest);
+    expect(merged(other, one)).toEqual(highest);
+    const withoutFmc = { ...other, fmc: undefined };
+    expect(merged(one, withoutFmc)).toEqual(highest);
+    expect(merged(withoutFmc, one)).toEqual(highest);
+  });
+
   it('SN-54: refuses a name that is not there or there twice', () => {
     const [first] = sets();
-    const code = (known: readonly MinimumTcbSet[]) => refusalCode(() => mergeMinima(known, [first!.name]));
-    expect(code([first!])).toBe('accepted');
-    expect(code([])).toBe('snp-minimum-set-unknown');
-    expect(code([first!, first!])).toBe('snp-minimum-set-unknown');
+    const { name } = first!;
+    const merge = (known: readonly MinimumTcbSet[]) => () => mergeMinima(known, [name]);
+    expect(refusalCode(merge([first!]))).toBe('accepted');
+    const code = 'snp-minimum-set-unknown';
+    const none = expect.stringContaining('none') as unknown;
+    expect(refusalOf(merge([]))).toMatchObject({ code, expected: none, found: name });
+    const others = [
+      { ...first!, name: 'one' },
+      { ...first!, name: 'two' },
+    ];
+    expect(refusalOf(merge(others))).toMatchObject({ code, expected: 'one, two', found: name });
+    expect(refusalOf(merge([first!, first!]))).toMatchObject({ code, found: `${name} twice` });
   });
 
   it('SN-54: compares firmware as major, minor, build', () => {
