@@ -5,7 +5,7 @@
 
 import { equalBytes, toHex } from '../../attestation/core/bytes.ts';
 import { defineRefusals } from '../../attestation/core/refusal.ts';
-import { sha256 } from './sha256.ts';
+import { hashRow, sha256 } from './sha256.ts';
 
 export const merkleShapeRefusals = defineRefusals('malformed', {
   'log-proof-shape': {
@@ -51,9 +51,40 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   return prefixedHash(NODE_PREFIX, left, right);
 }
 
+/** How the hashes of one level lie in a row: as the inputs of the level above, each pair behind its prefix. */
+const PAIR_BYTES = 1 + 2 * HASH_BYTES;
+const placeOf = (node: number): number => (node >> 1) * PAIR_BYTES + 1 + (node & 1) * HASH_BYTES;
+
+/**
+ * The root of a perfect tree, without a buffer for any hash inside of it: what an auditor makes of most of a log.
+ *
+ * @param entries a power of two of them
+ */
+export function perfectRoot(entries: readonly Uint8Array[]): Uint8Array {
+  const row = hashRow(Math.ceil(entries.length / 2) * PAIR_BYTES + HASH_BYTES);
+  for (let pair = 0; pair < row.bytes.length; pair += PAIR_BYTES) row.bytes[pair] = NODE_PREFIX;
+  for (const [i, entry] of entries.entries()) {
+    const input = inputOf(1 + entry.length);
+    input[0] = LEAF_PREFIX;
+    input.set(entry, 1);
+    row.put(input, placeOf(i));
+  }
+  // Each level takes the place of the one below: a hash is never written over a pair that is still to be read.
+  for (let width = entries.length >> 1; width >= 1; width >>= 1) {
+    for (let i = 0; i < width; i += 1) {
+      row.put(row.bytes.subarray(i * PAIR_BYTES, (i + 1) * PAIR_BYTES), placeOf(i));
+    }
+  }
+  return Uint8Array.from(row.bytes.subarray(1, 1 + HASH_BYTES));
+}
+
+function inputOf(length: number): Uint8Array {
+  return length <= scratch.length ? scratch.subarray(0, length) : new Uint8Array(length);
+}
+
 function prefixedHash(prefix: number, first: Uint8Array, second?: Uint8Array): Uint8Array {
   const length = 1 + first.length + (second?.length ?? 0);
-  const input = length <= scratch.length ? scratch.subarray(0, length) : new Uint8Array(length);
+  const input = inputOf(length);
   input[0] = prefix;
   input.set(first, 1);
   if (second !== undefined) input.set(second, 1 + first.length);

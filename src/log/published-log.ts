@@ -50,10 +50,9 @@ export class PublishedLog {
     const tree = new TreeBuilder();
     for (let start = 0n; start < this.size; start += REPLAY_BATCH) {
       const end = start + REPLAY_BATCH < this.size ? start + REPLAY_BATCH : this.size;
-      for (const entry of await this.storage.entries(start, end)) {
-        tree.append(entry);
-        yield entry;
-      }
+      const entries = await this.storage.entries(start, end);
+      tree.appendAll(entries);
+      yield* entries;
     }
     if (tree.size !== this.size || !equalBytes(tree.root(), this.checkpoint.root)) this.refuseOtherRoot(tree);
   }

@@ -32,8 +32,14 @@ export const incompleteRefusals = defineRefusals('unavailable', {
   },
 });
 
-/** Fetches one file of a log; undefined where there is none. Paths are those of tlog-tiles, without leading slash. */
+/**
+ * Fetches one file of a log; undefined where there is none. Paths are those of tlog-tiles, without leading slash. Asked
+ * for several files at the same time.
+ */
 export type LogSource = (path: string) => Promise<Uint8Array | undefined>;
+
+/** How many bundles are in memory, at most 16 MiB each. */
+const BUNDLES_AHEAD = 4;
 
 export interface AuditExpectations {
   /** The least number of entries. There is no default: an empty log must not pass because nobody asked. */
@@ -75,12 +81,14 @@ export async function auditLog(
   }
   const tree = new TreeBuilder();
   if (previous?.size === 0n) checkPrevious(tree, previous);
-  for (let bundle = 0n; tree.size < checkpoint.size; bundle += 1n) {
-    for (const entry of await fetchBundle(source, checkpoint.size, bundle)) {
-      await visit(entry, tree.size);
-      tree.append(entry);
-      if (previous?.size === tree.size) checkPrevious(tree, previous);
-    }
+  for await (const entries of readBundles(source, checkpoint.size)) {
+    await visitAll(entries, tree.size, visit);
+    // The older head may lie between two entries of the bundle.
+    const seen = Number((previous?.size ?? 0n) - tree.size);
+    const older = seen > 0 && seen <= entries.length ? seen : 0;
+    tree.appendAll(entries.slice(0, older));
+    if (previous !== undefined && older > 0) checkPrevious(tree, previous);
+    tree.appendAll(entries.slice(older));
   }
   if (!equalBytes(tree.root(), checkpoint.root)) {
     throw auditRefusals.error('log-root-mismatch', {
@@ -90,6 +98,35 @@ export async function auditLog(
     });
   }
   return checkpoint;
+}
+
+/** Waits only where the visitor does: a turn of the event loop for each entry costs more than hashing it. */
+async function visitAll(entries: readonly Uint8Array[], first: bigint, visit: EntryVisitor): Promise<void> {
+  let index = first;
+  for (const entry of entries) {
+    const visited = visit(entry, index);
+    if (visited !== undefined) await visited;
+    index += 1n;
+  }
+}
+
+/** All bundles in order; some are fetched while those before them are hashed. */
+async function* readBundles(
+  source: LogSource,
+  size: bigint,
+): AsyncGenerator<readonly Uint8Array[], void, undefined> {
+  const count = (size + BigInt(TILE_WIDTH) - 1n) / BigInt(TILE_WIDTH);
+  const fetched: Promise<readonly Uint8Array[]>[] = [];
+  for (let next = 0n; next < count || fetched.length > 0;) {
+    while (next < count && fetched.length < BUNDLES_AHEAD) {
+      const bundle = fetchBundle(source, size, next);
+      // Whether one that failed is ever asked for depends on those before it.
+      bundle.catch(() => undefined);
+      fetched.push(bundle);
+      next += 1n;
+    }
+    yield (await fetched.shift()) ?? [];
+  }
 }
 
 function checkPrevious(tree: TreeBuilder, previous: TreeHead): void {

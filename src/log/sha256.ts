@@ -6,17 +6,49 @@
 
 import { sha256 as portableSha256 } from '@noble/hashes/sha2.js';
 
-type Hash = (bytes: Uint8Array) => Uint8Array;
+/** Bytes into which hashes are written, 32 at a place. */
+export interface HashRow {
+  readonly bytes: Uint8Array;
+  /** Writes the hash of the input. The input may lie in the row itself. */
+  put(input: Uint8Array, at: number): void;
+}
 
-function platformSha256(): Hash | undefined {
-  const host = globalThis as { process?: { getBuiltinModule?: typeof process.getBuiltinModule } };
+type MakeRow = (length: number) => HashRow;
+
+function platformRows(): MakeRow | undefined {
+  const host = globalThis as {
+    process?: { getBuiltinModule?: typeof process.getBuiltinModule };
+    Buffer?: typeof Buffer;
+  };
   const crypto = host.process?.getBuiltinModule?.('node:crypto');
-  if (crypto === undefined) return undefined;
-  return (bytes) => {
-    const digest = crypto.hash('sha256', bytes, 'buffer');
-    return new Uint8Array(digest.buffer, digest.byteOffset, digest.length);
+  const { Buffer: HostBuffer } = host;
+  if (crypto === undefined || HostBuffer === undefined) return undefined;
+  return (length) => {
+    const bytes = HostBuffer.alloc(length);
+    // As text, one character a byte: a buffer of its own for each hash costs more than hashing a short entry.
+    return {
+      bytes,
+      put: (input, at) => void bytes.latin1Write(crypto.hash('sha256', input, 'latin1'), at, 32),
+    };
   };
 }
 
+function portableRow(length: number): HashRow {
+  const bytes = new Uint8Array(length);
+  return {
+    bytes,
+    put: (input, at) => {
+      bytes.set(portableSha256(input), at);
+    },
+  };
+}
+
+export const hashRow: MakeRow = platformRows() ?? portableRow;
+
+const single = hashRow(32);
+
 /** @returns 32 bytes */
-export const sha256: Hash = platformSha256() ?? portableSha256;
+export function sha256(bytes: Uint8Array): Uint8Array {
+  single.put(bytes, 0);
+  return Uint8Array.from(single.bytes);
+}

@@ -4,7 +4,7 @@
  * that storage can answer the whole plan with one query.
  */
 
-import { EMPTY_ROOT, leafHash, nodeHash } from './merkle.ts';
+import { EMPTY_ROOT, leafHash, nodeHash, perfectRoot } from './merkle.ts';
 
 /** A perfect subtree: the one over entries `index * 2^level` up to `(index + 1) * 2^level`. */
 export interface NodeId {
@@ -36,7 +36,32 @@ export class TreeBuilder {
 
   /** @returns the nodes that this entry completes, its leaf first */
   append(entry: Uint8Array): readonly TreeNode[] {
-    let node: TreeNode = { level: 0, index: this.count, hash: leafHash(entry) };
+    const completed = this.push({ level: 0, index: this.count, hash: leafHash(entry) });
+    this.count += 1n;
+    return completed;
+  }
+
+  /** The same tree as by one `append` for each, faster: of its nodes only those at the right edge are kept. */
+  appendAll(entries: readonly Uint8Array[]): void {
+    for (let at = 0; at < entries.length;) {
+      const level = this.levelOfNext(entries.length - at);
+      const width = 2 ** level;
+      const hash = perfectRoot(entries.slice(at, at + width));
+      this.push({ level, index: this.count >> BigInt(level), hash });
+      this.count += BigInt(width);
+      at += width;
+    }
+  }
+
+  /** Of the largest perfect subtree that can follow on the edge and is not wider than so many entries. */
+  private levelOfNext(entries: number): number {
+    const level = Math.floor(Math.log2(entries));
+    const last = this.edge.at(-1)?.level ?? level;
+    return Math.min(level, last);
+  }
+
+  private push(added: TreeNode): readonly TreeNode[] {
+    let node = added;
     const completed = [node];
     while (this.edge.at(-1)?.level === node.level) {
       const left = this.edge.pop();
@@ -45,7 +70,6 @@ export class TreeBuilder {
       completed.push(node);
     }
     this.edge.push(node);
-    this.count += 1n;
     return completed;
   }
 

@@ -62,6 +62,25 @@ describe('tree', () => {
     }
   });
 
+  it('TL-1: entries that are added together give the tree of entries that are added one by one', () => {
+    const sizes = fc.array(fc.integer({ min: 0, max: 600 }), { maxLength: 4 });
+    fc.assert(
+      fc.property(sizes, fc.integer({ min: 1, max: 2000 }), (parts, length) => {
+        const [together, single] = [new TreeBuilder(), new TreeBuilder()];
+        for (const [part, size] of parts.entries()) {
+          const entries = Array.from({ length: size }, (_, i) =>
+            new Uint8Array(1 + (length % (i + 1))).fill(part + i),
+          );
+          together.appendAll(entries);
+          for (const entry of entries) single.append(entry);
+          expect(together.size).toBe(single.size);
+          expect(together.root()).toEqual(single.root());
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   it('TL-1: stored nodes give the root of every earlier size', () => {
     expect(roots[0]).toEqual(EMPTY_ROOT);
     for (let size = 1; size <= LARGEST; size += 1) expect(fold(planRoot(BigInt(size)))).toEqual(roots[size]);
