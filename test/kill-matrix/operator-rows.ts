@@ -95,9 +95,9 @@ function backupRow(fault: string, expected: readonly string[], lost: readonly st
     fault,
     expected,
     points: () => {
-      const sizes = NAMES.keys().filter((size) => restores || size === 0);
+      const sizes = [...NAMES.keys()].filter((size) => restores || size === 0);
       return Promise.resolve(
-        [...sizes].map((size) => ({
+        sizes.map((size) => ({
           name: `of ${size} entries`,
           strike: (folder: string) => strike(folder, size),
         })),
