@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../../../attestation/core/bytes.ts';
 import { readSubjectPublicKeyInfo, type EcPublicKey } from '../../../../attestation/core/public-key.ts';
 import { idKeyDigest, readIdBlock, writeIdBlock } from '../../../../attestation/sev-snp/launch/id-block.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../../support/refusal-code.ts';
 
 const key = (x: string, y: string): EcPublicKey => ({
   type: 'ec',
@@ -76,9 +76,16 @@ describe('the digest of a key', () => {
     for (const namedCurve of ['P-256', 'P-521']) {
       const { publicKey } = generateKeyPairSync('ec', { namedCurve });
       const other = readSubjectPublicKeyInfo(publicKey.export({ type: 'spki', format: 'der' }), 'key');
-      expect(refusalCode(() => idKeyDigest(other, 'key'))).toBe('public-key-unsupported');
+      expect(refusalOf(() => idKeyDigest(other, 'key'))).toMatchObject({
+        code: 'public-key-unsupported',
+        field: 'key',
+        found: namedCurve,
+      });
     }
     const rsa = { type: 'rsa', modulus: new Uint8Array(256) } as const;
-    expect(refusalCode(() => idKeyDigest(rsa, 'key'))).toBe('public-key-unsupported');
+    expect(refusalOf(() => idKeyDigest(rsa, 'key'))).toMatchObject({
+      code: 'public-key-unsupported',
+      found: expect.stringContaining('RSA') as unknown,
+    });
   });
 });

@@ -17,13 +17,14 @@ import {
 import {
   measureFirmware,
   measureLaunch,
+  vcpuStateOf,
   type Launch,
   type LaunchFirmware,
 } from '../../../../attestation/sev-snp/launch/measure.ts';
 import { readOvmf, SectionType, type Section } from '../../../../attestation/sev-snp/launch/ovmf.ts';
 import { VCPU_MODEL_NAMES, vcpuSignature } from '../../../../attestation/sev-snp/launch/vcpu-model.ts';
 import { GENERAL_SECTIONS, ovmfImage } from '../../../support/ovmf-image.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../../support/refusal-code.ts';
 import { vectorFolder, vectorsMissing } from '../../../support/vectors.ts';
 
 const sha256 = (bytes: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(bytes).digest());
@@ -182,11 +183,21 @@ describe('a launch', () => {
     expect(measure(given)).toBe(answer);
   });
 
+  it('LM-6: the pages of an image are measured in their places, from its first address up', () => {
+    const [, , answer] = ANSWERS[0]!;
+    expect(measure({ ...launch, firmware: firmwareOf(ovmfImage()) })).toBe(answer);
+  });
+
   it('LM-8: a command line is hashed with its NUL and must be one line', () => {
     expect(toHex(hashCommandLine('quiet'))).toBe(toHex(sha256(toUtf8('quiet\0'))));
     expect(refusalCode(() => hashCommandLine('a\0b'))).toBe('launch-command-line');
     expect(refusalCode(() => hashCommandLine('a\nb'))).toBe('launch-command-line');
-    expect(refusalCode(() => hashCommandLine('x'.repeat(2048)))).toBe('launch-command-line');
+    expect(refusalOf(() => hashCommandLine('x'.repeat(2048)))).toMatchObject({
+      code: 'launch-command-line',
+      expected: expect.stringContaining('2047') as unknown,
+      found: '2048 bytes',
+    });
+    expect(refusalOf(() => hashCommandLine('a\nb')).found).toMatch(/^3 bytes .*line end/);
     expect(refusalCode(() => hashCommandLine('x'.repeat(2047)))).toBe('accepted');
   });
 
@@ -207,6 +218,25 @@ describe('a launch', () => {
     ['a signature with GCE', { hypervisor: hypervisorOf('gce'), kernel: null }],
   ])('LM-13, LM-14: %s is refused', (_what, change) => {
     expect(refusalCode(() => measure({ ...launch, ...change }))).toBe('launch-parameter');
+  });
+
+  it('LM-13, LM-14: what is refused is shown', () => {
+    const refused = (change: Partial<Launch>) => refusalOf(() => vcpuStateOf({ ...launch, ...change }));
+    expect(refused({ guestFeatures: 0x20n })).toMatchObject({ field: 'guestFeatures', found: '0x20' });
+    expect(refused({ vcpuSignature: null })).toMatchObject({ field: 'vcpuSignature', found: 'none' });
+    const gce = hypervisorOf('gce');
+    expect(refused({ hypervisor: gce, vcpuSignature: 0xa0_0f11 })).toMatchObject({ found: '0xa00f11' });
+  });
+
+  it('LM-13, LM-14: vCPUs and signatures have a first and a last value', () => {
+    const code = (change: Partial<Launch>) => refusalCode(() => vcpuStateOf({ ...launch, ...change }));
+    for (const vcpus of [1, 4096]) expect([vcpus, code({ vcpus })]).toEqual([vcpus, 'accepted']);
+    for (const signature of [1, 0xffff_ffff]) {
+      expect([signature, code({ vcpuSignature: signature })]).toEqual([signature, 'accepted']);
+    }
+    for (const signature of [0, -1, 1.5, Number.NaN]) {
+      expect([signature, code({ vcpuSignature: signature })]).toEqual([signature, 'launch-parameter']);
+    }
   });
 
   it('LM-12, LM-14: hypervisors and vCPU models out of the tables are refused', () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { isRefusal } from '../../../../attestation/core/refusal.ts';
+import { readGuidTable } from '../../../../attestation/sev-snp/launch/guid-table.ts';
 import { readOvmf } from '../../../../attestation/sev-snp/launch/ovmf.ts';
 import {
   AMD_SEV_SECTIONS,
@@ -18,7 +19,7 @@ import {
   type ImageOptions,
   type ImageSection,
 } from '../../../support/ovmf-image.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../../support/refusal-code.ts';
 
 const codeOf = (options: ImageOptions): string => refusalCode(() => readOvmf(ovmfImage(options)));
 
@@ -66,6 +67,28 @@ describe('an image', () => {
     const image = ovmfImage();
     for (const bytes of [new Uint8Array(), image.subarray(1), new Uint8Array(0x100_1000)]) {
       expect(refusalCode(() => readOvmf(bytes))).toBe('ovmf-size');
+    }
+  });
+
+  it('LM-1: may have 16 MiB', () => {
+    const image = new Uint8Array(0x100_0000);
+    const end = ovmfImage();
+    image.set(end, image.length - end.length);
+    expect(readOvmf(image).address).toBe(0xff00_0000);
+  });
+
+  it('LM-3: may have its metadata in its first or its last bytes', () => {
+    const atStart = ovmfImage({ editEntries: replaced(SEV_METADATA, words(8192)) });
+    atStart.copyWithin(0, atStart.length - 0x600, atStart.length - 0x500);
+    expect(readOvmf(atStart).sections).toEqual(AMD_SEV_SECTIONS);
+    const atEnd = ovmfImage({ sections: [], editEntries: replaced(SEV_METADATA, words(16)) });
+    atEnd.copyWithin(atEnd.length - 16, atEnd.length - 0x600, atEnd.length - 0x5f0);
+    expect(readOvmf(atEnd).sections).toEqual([]);
+  });
+
+  it('LM-5: may have the table of hashes anywhere in its page', () => {
+    for (const address of [0x81_0000, 0x81_0f50]) {
+      expect(readOvmf(ovmfImage({ hashTable: [address, 176] })).kernelHashesAddress).toBe(address);
     }
   });
 
@@ -142,6 +165,42 @@ describe('an image', () => {
   it('LM-4: sections may touch each other and the image', () => {
     const last = { address: 0xffff_c000, size: 0x2000, type: 1 };
     expect(codeOf({ sections: [{ ...last, address: 0xffff_a000 }, last] })).toBe('accepted');
+  });
+
+  it('LM-4: sections may stand in any order and have 16 MiB together', () => {
+    const descending = AMD_SEV_SECTIONS.toReversed();
+    expect(readOvmf(ovmfImage({ sections: descending })).sections).toEqual(descending);
+    expect(codeOf({ sections: [{ ...memory, size: 0x100_0000 }] })).toBe('accepted');
+  });
+});
+
+describe('a table of GUIDs', () => {
+  const name = '9a4b3c2d-0000-4000-8000-000000000001';
+  /** A table and the 32 bytes behind it, with nothing in front. */
+  const tableOf = (...entries: readonly ImageEntry[]): Uint8Array => {
+    const bytes = entries.reduce((sum, [, data]) => sum + 18 + data.length, 18 + 32);
+    return ovmfImage({ editEntries: () => [...entries] }).slice(-bytes);
+  };
+
+  it('LM-2: may be empty, begin with the input, and have entries without data', () => {
+    expect(readGuidTable(tableOf(), 'table').size).toBe(0);
+    const entries = readGuidTable(tableOf([name, new Uint8Array()], [RESET_BLOCK, words(1)]), 'table');
+    expect([...entries.values()]).toEqual([words(1), new Uint8Array()]);
+  });
+
+  it('LM-2: is refused by what is shorter than its end', () => {
+    const refusal = refusalOf(() => readGuidTable(tableOf().subarray(1), 'table'));
+    expect(refusal).toMatchObject({ code: 'ovmf-table', field: 'table', found: '49 bytes' });
+  });
+
+  it('LM-2: has no entry that is shorter than its head', () => {
+    const table = tableOf([name, new Uint8Array()]);
+    new DataView(table.buffer).setUint16(0, 17, true);
+    expect(refusalOf(() => readGuidTable(table, 'table'))).toMatchObject({
+      code: 'ovmf-table',
+      field: expect.stringMatching(/^table\.[0-9a-f]{32}$/) as unknown,
+      found: '17 bytes',
+    });
   });
 });
 
