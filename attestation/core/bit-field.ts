@@ -42,23 +42,20 @@ export function openBitField<const T extends BitTable>(
   table: T,
 ): Layout<BitValues<T> & { readonly unknownBits: bigint }> {
   const integer = bytes === 8 ? integers.u64() : widened(integers.u32());
-  const fields = Object.entries(table).map(([name, position]) => ({ name, position, ...placed(position) }));
-  const known = fields.reduce((bits, { low, mask }) => bits | (mask << low), 0n);
+  const fields = Object.entries(table).map(([name, position]) => placed(name, position));
+  const known = fields.reduce((bits, { low, count }) => bits | (BigInt(count - 1) << BigInt(low)), 0n);
   return {
     read: (cursor, path, members) => {
       const value = integer.read(cursor, path, members);
-      const values = fields.map(({ name, position, low, mask }) => {
-        const number = Number((value >> low) & mask);
-        return [name, typeof position === 'number' ? number === 1 : number] as const;
-      });
-      return { ...Object.fromEntries(values), unknownBits: value & ~known } as BitValues<T> & {
+      return { ...readFields(fields, value), unknownBits: value & ~known } as BitValues<T> & {
         readonly unknownBits: bigint;
       };
     },
     write: (value, path, members) => {
       const values: Readonly<Record<string, unknown>> = value;
       const total = fields.reduce(
-        (bits, { name, low, mask }) => bits | (checked(values[name], mask, `${path}.${name}`) << low),
+        (bits, { name, low, count }) =>
+          bits | (checked(values[name], BigInt(count - 1), `${path}.${name}`) << BigInt(low)),
         checkedUnknown(value.unknownBits, known, path),
       );
       return integer.write(total, path, members);
@@ -66,9 +63,35 @@ export function openBitField<const T extends BitTable>(
   };
 }
 
-function placed(position: BitPosition): { readonly low: bigint; readonly mask: bigint } {
-  const [low, high] = typeof position === 'number' ? [position, position] : position;
-  return { low: BigInt(low), mask: (1n << BigInt(high - low + 1)) - 1n };
+interface PlacedField {
+  readonly name: string;
+  readonly isFlag: boolean;
+  readonly low: number;
+  /** How many values it has. */
+  readonly count: number;
+}
+
+const HALF_BITS = 32;
+
+function placed(name: string, position: BitPosition): PlacedField {
+  const isFlag = typeof position === 'number';
+  const [low, high] = isFlag ? [position, position] : position;
+  if (Math.floor(low / HALF_BITS) !== Math.floor(high / HALF_BITS)) {
+    throw new TypeError(`the bits of ${name} lie in both halves of the integer`);
+  }
+  return { name, isFlag, low, count: 2 ** (high - low + 1) };
+}
+
+/** Taken out of the integer's halves, because numbers hold 32 bits and shift much faster than bigints do. */
+function readFields(fields: readonly PlacedField[], value: bigint): Record<string, boolean | number> {
+  const lower = Number(BigInt.asUintN(HALF_BITS, value));
+  const upper = Number(value >> BigInt(HALF_BITS));
+  const values: Record<string, boolean | number> = {};
+  for (const { name, isFlag, low, count } of fields) {
+    const number = ((low < HALF_BITS ? lower : upper) >>> (low % HALF_BITS)) % count;
+    values[name] = isFlag ? number === 1 : number;
+  }
+  return values;
 }
 
 function widened(layout: Layout<number>): Layout<bigint> {

@@ -6,7 +6,7 @@
  * Byte strings that are read are views of the input: nothing is copied.
  */
 
-import { concatBytes, equalBytes, toHex } from './bytes.ts';
+import { concatBytes, equalBytes, isZero, toHex } from './bytes.ts';
 import { defineRefusals } from './refusal.ts';
 
 export const layoutRefusals = defineRefusals('malformed', {
@@ -45,6 +45,12 @@ class Cursor {
   }
 
   take(length: number, path: string): Uint8Array {
+    const start = this.pass(length, path);
+    return this.bytes.subarray(start, start + length);
+  }
+
+  /** Goes on behind so many bytes and tells where they start, for values that need no view of their own. */
+  pass(length: number, path: string): number {
     if (length > this.remaining) {
       throw layoutRefusals.error('layout-truncated', {
         field: path,
@@ -52,9 +58,9 @@ class Cursor {
         found: `${this.remaining} bytes`,
       });
     }
-    const taken = this.bytes.subarray(this.position, this.position + length);
+    const start = this.position;
     this.position += length;
-    return taken;
+    return start;
   }
 }
 
@@ -117,18 +123,20 @@ function checkInteger<V extends number | bigint>(value: V, rule: IntegerConstrai
   return value;
 }
 
-function bytesToInteger(bytes: Uint8Array, order: ByteOrder): bigint {
-  const ordered = order === 'big-endian' ? bytes : bytes.toReversed();
-  return ordered.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
-}
-
-/** Up to four bytes, without the detour over a bigint. */
-function bytesToNumber(bytes: Uint8Array, order: ByteOrder): number {
+/** Up to four bytes: a number holds them exactly. */
+function numberAt(bytes: Uint8Array, start: number, width: number, order: ByteOrder): number {
   let value = 0;
-  for (let i = 0; i < bytes.length; i += 1) {
-    value = value * 256 + (bytes[order === 'big-endian' ? i : bytes.length - 1 - i] ?? 0);
+  for (let i = 0; i < width; i += 1) {
+    value = value * 256 + (bytes[start + (order === 'big-endian' ? i : width - 1 - i)] ?? 0);
   }
   return value;
+}
+
+/** Eight bytes, by their halves: a bigint for each byte would cost more than all else in a report. */
+function integerAt(bytes: Uint8Array, start: number, order: ByteOrder): bigint {
+  const first = BigInt(numberAt(bytes, start, 4, order));
+  const second = BigInt(numberAt(bytes, start + 4, 4, order));
+  return order === 'big-endian' ? (first << 32n) | second : (second << 32n) | first;
 }
 
 function integerToBytes(value: bigint, width: number, order: ByteOrder): Uint8Array {
@@ -144,7 +152,8 @@ function smallInteger(
 ): Layout<number> {
   const limit = 2 ** (8 * width);
   return {
-    read: (cursor, path) => checkInteger(bytesToNumber(cursor.take(width, path), order), rule, path),
+    read: (cursor, path) =>
+      checkInteger(numberAt(cursor.bytes, cursor.pass(width, path), width, order), rule, path),
     write: (value, path) => {
       if (!Number.isInteger(value) || value < 0 || value >= limit) {
         refuseValue(path, `an unsigned integer of ${width} bytes`, String(value));
@@ -170,7 +179,7 @@ function integers(order: ByteOrder): Integers {
     u24: (rule = {}) => smallInteger(3, order, rule),
     u32: (rule = {}) => smallInteger(4, order, rule),
     u64: (rule = {}) => ({
-      read: (cursor, path) => checkInteger(bytesToInteger(cursor.take(8, path), order), rule, path),
+      read: (cursor, path) => checkInteger(integerAt(cursor.bytes, cursor.pass(8, path), order), rule, path),
       write: (value, path) => {
         if (value < 0n || value >= 1n << 64n) {
           refuseValue(path, 'an unsigned integer of 8 bytes', value.toString());
@@ -217,7 +226,7 @@ export function reserved(length: number): Layout<undefined> {
   return {
     read: (cursor, path) => {
       const bytes = cursor.take(length, path);
-      if (bytes.some((byte) => byte !== 0)) {
+      if (!isZero(bytes)) {
         throw layoutRefusals.error('layout-reserved', {
           field: path,
           expected: 'zero bytes',

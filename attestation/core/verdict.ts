@@ -79,7 +79,8 @@ export class Checklist {
     facts: RefusalFacts,
   ): void {
     const { protects } = family.codes[code];
-    this.made.push({ id: code, outcome: holds ? 'passed' : 'failed', ...facts, protects });
+    const { field, expected, found } = facts;
+    this.made.push({ id: code, outcome: holds ? 'passed' : 'failed', field, expected, found, protects });
     if (!holds) this.failures.push({ family: family.family, refusal: family.refusal(code, facts) });
   }
 

@@ -16,6 +16,15 @@ describe('bit fields', () => {
     expect(value).toEqual({ flag: false, level: 5, unknownBits: 0x8000000000000002n });
   });
 
+  it('W11: read fields of both halves, up to their last bits', () => {
+    const wide = openBitField(bigEndian, 8, { low: [0, 31], high: [33, 63], edge: 32 });
+    expect(decode(wide, new Uint8Array(8).fill(0xff), 'x')).toEqual({
+      ...{ low: 0xffffffff, high: 0x7fffffff, edge: true },
+      unknownBits: 0n,
+    });
+    expect(() => openBitField(bigEndian, 8, { across: [31, 32] })).toThrow(TypeError);
+  });
+
   it('W11: refuse bits without a name unless they are open', () => {
     expect(refusalCode(() => decode(closed, Uint8Array.of(2, 0, 0, 0), 'x'))).toBe('layout-reserved');
     expect(refusalCode(() => decode(closed, Uint8Array.of(0, 0, 0, 0x80), 'x'))).toBe('layout-reserved');
