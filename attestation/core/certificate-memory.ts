@@ -83,6 +83,25 @@ export class CertificateMemory {
   }
 }
 
+/**
+ * Remembers what follows from an object alone, as long as the object lives. Only for objects that nobody changes; what a
+ * memory recalls is the same object again.
+ *
+ * @param derive what it throws is not remembered
+ */
+export function oncePer<Source extends object, Value extends object | string>(
+  derive: (source: Source) => Value,
+): (source: Source) => Value {
+  const derived = new WeakMap<Source, Value>();
+  return (source) => {
+    const known = derived.get(source);
+    if (known !== undefined) return known;
+    const value = derive(source);
+    derived.set(source, value);
+    return value;
+  };
+}
+
 /** Reads through the memory, where there is one. */
 export function remembered<Value extends object>(
   memory: CertificateMemory | undefined,

@@ -6,7 +6,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { equalBytes, toHex } from './bytes.ts';
-import { remembered } from './certificate-memory.ts';
+import { oncePer, remembered } from './certificate-memory.ts';
 import type { CertificateMemory } from './certificate-memory.ts';
 import { readSubjectPublicKeyInfo } from './public-key.ts';
 import { defineRefusals } from './refusal.ts';
@@ -157,7 +157,7 @@ function authorityOf(
     return [{ anchor, certificate }];
   }
   return chain
-    .filter((candidate) => equalBytes(keyDigest(candidate, memory), anchor.publicKeyDigest))
+    .filter((candidate) => equalBytes(keyDigest(candidate), anchor.publicKeyDigest))
     .map((certificate) => ({ anchor, certificate }));
 }
 
@@ -205,10 +205,8 @@ function pathField(depth: number): string {
   return depth === 0 ? 'certificate' : `chain[${depth - 1}]`;
 }
 
-/** SHA-256 of the SubjectPublicKeyInfo. */
-function keyDigest({ subjectPublicKeyInfo }: Certificate, memory: CertificateMemory | undefined): Uint8Array {
-  return remembered(memory, 'key-digest', subjectPublicKeyInfo, sha256);
-}
+/** SHA-256 of the SubjectPublicKeyInfo, 32 bytes. */
+export const keyDigest = oncePer(({ subjectPublicKeyInfo }: Certificate) => sha256(subjectPublicKeyInfo));
 
 function isAnchor(certificate: Certificate, { certificate: anchor }: Authority): boolean {
   return (
@@ -279,7 +277,7 @@ async function checkSignature(
   if (await isSignedBy(subject, issuer, field, memory)) return;
   throw pathRefusals.error('path-signature', {
     field,
-    expected: `a signature by the key with SHA-256 ${toHex(sha256(issuer.subjectPublicKeyInfo))}`,
+    expected: `a signature by the key with SHA-256 ${toHex(keyDigest(issuer))}`,
     found: 'one that does not verify',
   });
 }

@@ -3,10 +3,9 @@
  * whatever the policy says (docs/spec/sev-snp.md, section 6).
  */
 
-import { equalBytes, toHex } from '../core/bytes.ts';
+import { equalBytes, isZero, toHex } from '../core/bytes.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
-import { isZero } from './documents.ts';
 import type { LaunchReference, SevSnpPolicy } from './documents.ts';
 import { HOST_REQUESTED } from './layout.ts';
 import type { AttestationReport, GuestPolicy } from './layout.ts';

@@ -5,17 +5,17 @@
 
 import { p384 } from '@noble/curves/nist.js';
 
-import { concatBytes, equalBytes, toHex } from '../core/bytes.ts';
-import { remembered } from '../core/certificate-memory.ts';
+import { concatBytes, equalBytes, fromHex, isZero, toHex } from '../core/bytes.ts';
+import { oncePer } from '../core/certificate-memory.ts';
 import { readSubjectPublicKeyInfo } from '../core/public-key.ts';
 import { verifySignature } from '../core/signature.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
+import type { Certificate } from '../core/x509.ts';
 import { verifyChain } from './chain.ts';
 import type { AuthenticChain, ChainInputs } from './chain.ts';
-import { isZero } from './documents.ts';
 import { chipIdentity, chipIdOf, guestIdentity } from './identity.ts';
-import type { KeyFacts, KeyKind } from './key-certificate.ts';
+import type { KeyFacts, KeyKind, VcekFacts } from './key-certificate.ts';
 import { ECDSA_P384_SHA384, SIGNED_BYTES, SigningKey } from './layout.ts';
 import type { AttestationReport } from './layout.ts';
 import { productLineOf } from './product.ts';
@@ -105,7 +105,7 @@ export async function authenticateReport(
   const line = report.cpuid && productLineOf(report.cpuid, 'report.cpuid');
   const chain = await verifyChain(kind, line, report, inputs, checks);
   const revocation = await judgeRevocation(chain, inputs, checks);
-  await demandSignature(bytes, report, { ...chain, memory: inputs.memory }, checks);
+  await demandSignature(bytes, report, chain.key, checks);
   const tcb = readTcbs(report, chain.key);
   demandTcb(tcb.reported, chain.key, checks);
   const isChipMasked = isZero(report.chipId);
@@ -137,7 +137,7 @@ function demandSigned({ signatureAlgo, keyInfo }: AttestationReport, checks: Che
 async function demandSignature(
   bytes: Uint8Array,
   { signature }: AttestationReport,
-  { key, memory }: Pick<AuthenticChain, 'key'> & Pick<ChainInputs, 'memory'>,
+  key: KeyFacts,
   checks: Checklist,
 ): Promise<void> {
   const [r, s] = [signature.r.toReversed(), signature.s.toReversed()];
@@ -146,13 +146,9 @@ async function demandSignature(
     expected: 'r and s from 1 to the order of P-384',
     found: `r ${toHex(r.subarray(0, 8))}…, s ${toHex(s.subarray(0, 8))}…`,
   });
-  const { subjectPublicKeyInfo } = key.certificate;
-  const publicKey = remembered(memory, 'public-key', subjectPublicKeyInfo, (copy) =>
-    readSubjectPublicKeyInfo(copy, 'certificate.publicKey'),
-  );
   const scheme = { algorithm: 'ecdsa', hash: 'SHA-384' } as const;
   const signed = bytes.subarray(0, SIGNED_BYTES);
-  const holds = await verifySignature(publicKey, scheme, concatBytes(r, s), signed);
+  const holds = await verifySignature(publicKeyOf(key.certificate), scheme, concatBytes(r, s), signed);
   checks.demand(reportChecks, 'snp-signature', holds, {
     field: 'report.signature',
     expected: `a signature by the certified ${key.kind}`,
@@ -160,9 +156,21 @@ async function demandSignature(
   });
 }
 
+const publicKeyOf = oncePer(({ subjectPublicKeyInfo }: Certificate) =>
+  readSubjectPublicKeyInfo(subjectPublicKeyInfo, 'certificate.publicKey'),
+);
+
+const ORDER = fromHex(p384.Point.Fn.ORDER.toString(16), 'order');
+
+/** @param bigEndian as many bytes as the order has */
 function isScalar(bigEndian: Uint8Array): boolean {
-  const value = BigInt(`0x${toHex(bigEndian)}`);
-  return value > 0n && value < p384.Point.Fn.ORDER;
+  return !isZero(bigEndian) && isBelow(bigEndian, ORDER);
+}
+
+/** Compares big-endian numbers of one length. */
+function isBelow(left: Uint8Array, right: Uint8Array): boolean {
+  const first = left.findIndex((byte, i) => byte !== right[i]);
+  return first >= 0 && (left[first] ?? 0) < (right[first] ?? 0);
 }
 
 /** The encoding is that of the certificate, which chain.ts compared with the processor. */
@@ -189,7 +197,7 @@ function demandTcb(reported: Tcb, { tcb }: KeyFacts, checks: Checklist): void {
  * those behind an identifier of 8 bytes are zero.
  */
 function demandChip(chipId: Uint8Array, key: KeyFacts, checks: Checklist): void {
-  const expected = key.kind === 'vcek' ? chipIdOf(key.hardwareId) : new Uint8Array(chipId.length);
+  const expected = key.kind === 'vcek' ? chipOf(key).chipId : new Uint8Array(chipId.length);
   checks.demand(reportChecks, 'snp-chip-id', isZero(chipId) || equalBytes(chipId, expected), {
     field: 'report.chipId',
     expected: `${toHex(expected)} or zeros`,
@@ -197,8 +205,13 @@ function demandChip(chipId: Uint8Array, key: KeyFacts, checks: Checklist): void 
   });
 }
 
+const chipOf = oncePer(({ hardwareId }: VcekFacts) => {
+  const chipId = chipIdOf(hardwareId);
+  return { chipId, identity: chipIdentity(chipId) };
+});
+
 function identityOf({ reportId }: AttestationReport, key: KeyFacts): Uint8Array {
-  return key.kind === 'vcek' ? chipIdentity(chipIdOf(key.hardwareId)) : guestIdentity(key.cspId, reportId);
+  return key.kind === 'vcek' ? chipOf(key).identity : guestIdentity(key.cspId, reportId);
 }
 
 /** Records whether the report was made for this request. @throws RefusalError `snp-report-data` */

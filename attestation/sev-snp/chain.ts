@@ -4,7 +4,7 @@
  */
 
 import { equalBytes, toHex } from '../core/bytes.ts';
-import { remembered } from '../core/certificate-memory.ts';
+import { oncePer, remembered } from '../core/certificate-memory.ts';
 import type { CertificateMemory } from '../core/certificate-memory.ts';
 import { isSignedBy, recallCertificate, verifyCertificatePath } from '../core/certificate-path.ts';
 import type { TrustAnchor } from '../core/certificate-path.ts';
@@ -217,16 +217,9 @@ interface Profile {
   readonly algorithms: string;
 }
 
-/** Follows from the certificate alone; one that was recalled is the same object. */
-const profiles = new WeakMap<Certificate, Profile>();
-
-function profileOf(certificate: Certificate): Profile {
-  const known = profiles.get(certificate);
-  if (known !== undefined) return known;
-  const profile = { name: commonName(certificate.subject), algorithms: algorithmsOf(certificate) };
-  profiles.set(certificate, profile);
-  return profile;
-}
+const profileOf = oncePer((certificate: Certificate): Profile => {
+  return { name: commonName(certificate.subject), algorithms: algorithmsOf(certificate) };
+});
 
 function commonName(name: Uint8Array): string {
   return nameAttributes(name, 'chain').get(NameAttribute.commonName) ?? 'no common name';

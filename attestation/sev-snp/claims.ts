@@ -1,8 +1,9 @@
 /** What is true of a guest and its machine after its report was accepted. All of it is JSON: claims are logged. */
 
-import { sha256, sha384 } from '@noble/hashes/sha2.js';
+import { sha384 } from '@noble/hashes/sha2.js';
 
 import { toHex } from '../core/bytes.ts';
+import { keyDigest } from '../core/certificate-path.ts';
 import type { DeviceClaims } from '../core/device-class.ts';
 import { TrustValue } from '../core/ear/trust-vector.ts';
 import type { TrustVector } from '../core/ear/trust-vector.ts';
@@ -146,7 +147,7 @@ export function reportClaims(
   return {
     ...machineClaims(authentic),
     reportVersion: report.version,
-    signingKeyDigest: toHex(sha256(chain.key.certificate.subjectPublicKeyInfo)),
+    signingKeyDigest: toHex(keyDigest(chain.key.certificate)),
     reportDigest: toHex(sha384(bytes.subarray(0, SIGNED_BYTES))),
     ...guestClaims(report),
     referenceValues: launch,

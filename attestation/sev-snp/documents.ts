@@ -4,7 +4,7 @@
  * (W10). Where a member may be left open it says so by the word `any`; nothing is unchecked because it is missing.
  */
 
-import { toHex } from '../core/bytes.ts';
+import { isZero, toHex } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
 import {
   booleanShape,
@@ -165,10 +165,6 @@ export function readPolicy(value: JsonValue): SevSnpPolicy {
     throw contradiction('policy.platformInfo', 'no bit both required and forbidden', both);
   }
   return policy;
-}
-
-export function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
 }
 
 function contradiction(field: string, expected: string, found: string): Error {

@@ -1,6 +1,6 @@
 /** The `sev-snp` member of an evidence bundle: `{report, certificateTable}` (docs/spec/sev-snp.md, section 4). */
 
-import { toBase64 } from '../core/bytes.ts';
+import { isZero, toBase64 } from '../core/bytes.ts';
 import type { JsonValue } from '../core/canonical-json.ts';
 import { base64Shape, objectShape } from '../core/json-shape.ts';
 import { defineRefusals } from '../core/refusal.ts';
@@ -10,7 +10,6 @@ import {
   MAX_TABLE_BYTES,
   readCertificateTable,
 } from './certificate-table.ts';
-import { isZero } from './documents.ts';
 import { chipIdentity, chipIdOf, guestIdentity } from './identity.ts';
 import { readKeyCertificate } from './key-certificate.ts';
 import { readReport, REPORT_BYTES, SigningKey } from './layout.ts';

@@ -2,7 +2,7 @@
 
 import { isRefusal, type Refusal } from '../../../attestation/core/refusal.ts';
 import { collateralNames } from '../../../attestation/sev-snp/chain.ts';
-import { isZero } from '../../../attestation/sev-snp/documents.ts';
+import { isZero } from '../../../attestation/core/bytes.ts';
 import type { SevSnpEvidence } from '../../../attestation/sev-snp/evidence.ts';
 import { readKeyCertificate } from '../../../attestation/sev-snp/key-certificate.ts';
 import { SigningKey } from '../../../attestation/sev-snp/layout.ts';
