@@ -3,63 +3,54 @@
  * and applies every entry to the rules of governance. Trusts nobody who serves the log.
  */
 
-import { isRefusal, type Refusal } from '../../attestation/core/refusal.ts';
-import { decodeEntry, type LogEntry } from '../governance/entries.ts';
-import { applyEntry, initialState } from '../governance/fold.ts';
-import type { Applied, GovernanceState } from '../governance/state.ts';
+import type { GovernanceState } from '../governance/state.ts';
 import type { TreeHead } from '../log/checkpoint-body.ts';
 import type { LogTrust, VerifiedCheckpoint } from '../log/checkpoint.ts';
 import { auditLog, type LogSource } from '../log/reader.ts';
-import { describeEntry, type AuditRow } from './rows.ts';
+import { RuleFollower, type Alarm, type FollowedEntry } from './rule-follower.ts';
 
-/** An entry that the rules do not allow, or that is no entry. The log is genuine; whoever wrote it broke its rules. */
-export interface Alarm {
-  readonly index: number;
-  readonly refusal: Refusal;
+export type { Alarm } from './rule-follower.ts';
+
+/** What is done with entries as they come. Nothing of it may be shown before the audit has ended: see `auditLog`. */
+export interface AuditVisitor {
+  entry?(followed: FollowedEntry): void | Promise<void>;
+  /** An entry that the rules do not allow, or that is no entry. */
+  alarm?(alarm: Alarm): void | Promise<void>;
 }
 
-export interface AuditReport {
+export interface AuditOutcome {
   readonly checkpoint: VerifiedCheckpoint;
   readonly mode: GovernanceState['mode'] | undefined;
-  readonly rows: readonly AuditRow[];
-  /** Empty when every entry was allowed. */
-  readonly alarms: readonly Alarm[];
+  /** How many entries the rules do not allow. */
+  readonly alarms: number;
+  readonly firstAlarm: Alarm | undefined;
 }
 
 /**
- * Audits a whole log.
+ * Audits a whole log. Memory stays flat.
  *
  * @param previous what this auditor verified before, from its own storage
- * @throws RefusalError `log-*` when the log itself does not verify; entries against the rules are alarms instead
+ * @throws RefusalError `log-*` when the log itself does not verify; entries against the rules are alarms instead. And what
+ *   the visitor throws
  */
 export async function auditReleaseLog(
   source: LogSource,
   trust: LogTrust,
   previous: TreeHead | undefined,
-): Promise<AuditReport> {
-  const rows: AuditRow[] = [];
-  const alarms: Alarm[] = [];
-  let state: GovernanceState | undefined;
-  const checkpoint = await auditLog(source, trust, { minimumSize: 1n, previous }, (bytes, position) => {
-    const index = Number(position);
-    try {
-      const entry = decodeEntry(bytes);
-      const before = state;
-      const applied = advance(before, entry, index);
-      state = applied.state;
-      rows.push(describeEntry(entry, index, before, applied.effects));
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      alarms.push({ index, refusal: error.refusal });
-      // The rules go on from the state before, so that one bad entry does not hide what follows it.
-      if (state !== undefined) state = { ...state, size: index + 1 };
+  visitor: AuditVisitor = {},
+): Promise<AuditOutcome> {
+  const follower = new RuleFollower(trust.origin);
+  let alarms = 0;
+  let firstAlarm: Alarm | undefined;
+  const checkpoint = await auditLog(source, trust, { minimumSize: 1n, previous }, async (bytes) => {
+    const followed = follower.take(bytes);
+    if (!('refusal' in followed)) {
+      await visitor.entry?.(followed);
+      return;
     }
+    alarms += 1;
+    firstAlarm ??= followed;
+    await visitor.alarm?.(followed);
   });
-  return { checkpoint, mode: state?.mode, rows, alarms };
-}
-
-function advance(state: GovernanceState | undefined, entry: LogEntry, index: number): Applied {
-  if (state !== undefined) return applyEntry(state, entry, index);
-  // A log that does not begin with its genesis entry is refused by the rule that names it.
-  return { state: initialState(entry as Extract<LogEntry, { type: 'genesis' }>), effects: [] };
+  return { checkpoint, mode: follower.state?.mode, alarms, firstAlarm };
 }

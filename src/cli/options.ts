@@ -97,6 +97,11 @@ export function print(line: string): void {
   process.stdout.write(`${legible(line)}\n`);
 }
 
+/** As `print`, without ending the line. */
+export function printPiece(piece: string): void {
+  process.stdout.write(legible(piece));
+}
+
 /** Progress and remarks go to standard error (CL-4). @param line as for `print` */
 export function remark(line: string): void {
   process.stderr.write(`${legible(line)}\n`);

@@ -1,103 +1,82 @@
 import type { Command } from 'commander';
 
-import { defineRefusals } from '../../../attestation/core/refusal.ts';
-import { auditReleaseLog, type AuditReport } from '../../audit/audit-log.ts';
-import { recallTreeHead, rememberTreeHead } from '../../audit/memory.ts';
-import type { AuditRow } from '../../audit/rows.ts';
-import { serverSource } from '../../audit/server-source.ts';
-import type { LogSource } from '../../log/reader.ts';
-import { requireQuorum } from '../../log/witnessed-checkpoint.ts';
-import type { Witnessing } from '../../log/witness-policy.ts';
-import { logTrustOf, withLogCopy } from '../log-copy.ts';
-import { print, profileOption, remark, withServer } from '../options.ts';
+import { toHex } from '../../../attestation/core/bytes.ts';
+import type { Alarm, AuditOutcome } from '../../audit/audit-log.ts';
+import { describeEntry, type AuditRow } from '../../audit/rows.ts';
+import { legible } from '../../platform/legible.ts';
+import { Spool } from '../../platform/spool.ts';
+import { concludeAudit, isoTime, runAudit, type AuditOptions } from '../audit-report.ts';
+import { logTrustOf } from '../log-copy.ts';
+import { addLogSourceOptions } from '../log-source.ts';
+import { print, printPiece } from '../options.ts';
 import { readWitnessing } from '../witness-policy.ts';
 
-export const auditAlarmRefusals = defineRefusals('unacceptable', {
-  'audit-alarm': {
-    means: 'The log is genuine, but holds entries that its own rules do not allow.',
-    hint: 'Ask the operator to explain the entries that were named; keep the log as it is.',
-  },
-});
-
-interface VerifyOptions {
-  readonly profile: string;
-  readonly folder?: string;
-  readonly state?: string;
+interface VerifyOptions extends AuditOptions {
   readonly witnessPolicy?: string;
   readonly json?: true;
 }
 
-function isoTime(posixSeconds: number): string {
-  return `${new Date(posixSeconds * 1000).toISOString().slice(0, 19)}Z`;
-}
-
-function line({ index, at, what, who, text, effects }: AuditRow): string {
+function rowLine({ index, at, what, who, text, effects }: AuditRow): string {
   const brought = effects.length === 0 ? '' : ` -> ${effects.join(', ')}`;
   return `${String(index).padStart(6)}  ${isoTime(at)}  ${what.padEnd(9)}  ${who}: ${text}${brought}`;
 }
 
-function printReport({ checkpoint, mode, rows, alarms }: AuditReport, json: boolean): void {
-  if (json) {
-    const verified = { origin: checkpoint.origin, size: checkpoint.size.toString(), mode };
-    print(JSON.stringify({ ...verified, rows, alarms }));
-    return;
-  }
-  for (const row of rows) print(line(row));
-  for (const { index, refusal } of alarms) {
-    print(
-      `ALARM at ${index}: ${refusal.field}: expected ${refusal.expected}, found ${refusal.found} [${refusal.code}]`,
-    );
-  }
-  remark(
-    `verified: ${checkpoint.size} entries of ${checkpoint.origin} (${mode ?? 'no genesis entry'}); ` +
-      'tree rebuilt from the entries, checkpoint signed by the pinned key',
-  );
+function alarmLine({ index, refusal }: Alarm): string {
+  return `ALARM at ${index}: ${refusal.field}: expected ${refusal.expected}, found ${refusal.found} [${refusal.code}]`;
 }
 
-/** Without a policy the audit says that nobody else's view was compared; nothing here calls that witnessed. */
-async function requireWitnesses({ checkpoint }: AuditReport, witnesses: Witnessing): Promise<void> {
-  if (witnesses === 'not-required') {
-    remark('no witness policy was given: whether others were shown the same log is not checked');
-    return;
+async function printLines(rows: Spool, alarms: Spool): Promise<void> {
+  for await (const line of rows.lines()) print(line);
+  for await (const line of alarms.lines()) print(line);
+}
+
+/** One document, written piece by piece: it may be larger than memory. */
+async function printDocument({ checkpoint, mode }: AuditOutcome, rows: Spool, alarms: Spool): Promise<void> {
+  const { origin, size, root } = checkpoint;
+  const verified = JSON.stringify({ origin, size: size.toString(), root: toHex(root), mode });
+  printPiece(verified.slice(0, -1));
+  await printList('rows', rows);
+  await printList('alarms', alarms);
+  print('}');
+}
+
+async function printList(name: string, items: Spool): Promise<void> {
+  printPiece(`,"${name}":[`);
+  let separator = '';
+  for await (const item of items.lines()) {
+    printPiece(`${separator}${item}`);
+    separator = ',';
   }
-  const cosignatures = await requireQuorum(checkpoint, witnesses);
-  const times = cosignatures.map(({ key, time }) => `${key.name} ${isoTime(Number(time))}`);
-  remark(`witnessed: ${times.join(', ')}`);
+  printPiece(']');
 }
 
 async function verify(options: VerifyOptions): Promise<void> {
   const trust = await logTrustOf(options.profile);
-  const { origin } = trust;
   const witnesses = await readWitnessing(options.witnessPolicy ?? 'none', trust.keys);
-  const previous = options.state === undefined ? undefined : await recallTreeHead(options.state, origin);
-  const work = (source: LogSource): Promise<AuditReport> => auditReleaseLog(source, trust, previous);
-  const report =
-    options.folder === undefined
-      ? await withServer(options.profile, (client) => work(serverSource(client)))
-      : await withLogCopy(options.folder, trust, work);
-  printReport(report, options.json === true);
-  await requireWitnesses(report, witnesses);
-  const [alarm] = report.alarms;
-  if (alarm !== undefined) {
-    throw auditAlarmRefusals.error('audit-alarm', {
-      field: `entry ${alarm.index}`,
-      expected: alarm.refusal.expected,
-      found: `${alarm.refusal.found} (${report.alarms.length} alarms)`,
-    });
-  }
-  if (options.state !== undefined) await rememberTreeHead(options.state, origin, report.checkpoint);
+  const asJson = options.json === true;
+  await using rows = new Spool();
+  await using alarms = new Spool();
+  const outcome = await runAudit(options, trust, {
+    entry: async ({ entry, index, before, effects }) => {
+      const row = describeEntry(entry, index, before, effects);
+      await rows.append(asJson ? JSON.stringify(row) : legible(rowLine(row)));
+    },
+    alarm: async (alarm) => {
+      const { index, refusal } = alarm;
+      await alarms.append(asJson ? JSON.stringify({ index, refusal }) : legible(alarmLine(alarm)));
+    },
+  });
+  if (asJson) await printDocument(outcome, rows, alarms);
+  else await printLines(rows, alarms);
+  await concludeAudit(outcome, options, witnesses);
 }
 
 /** `weightgate audit verify`: verifies the log and prints who got which key, when, why. */
 export function registerAuditVerify(audit: Command): void {
-  audit
+  const command = audit
     .command('verify', { isDefault: true })
-    .description('verify the release log and print who got which key, when, why')
-    .addOption(profileOption())
-    .option(
-      '--folder <dir>',
-      'read a copy in place of the server: static files of a mirror, a log folder, a server home',
-    )
+    .description('verify the release log and print who got which key, when, why');
+  addLogSourceOptions(command)
     .option('--state <file>', 'remember what was verified, and refuse a log that contradicts it')
     .option(
       '--witness-policy <file>',

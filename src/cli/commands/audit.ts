@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 
+import { registerAuditExport } from './audit-export.ts';
+import { registerAuditQuery } from './audit-query.ts';
 import { registerAuditVerify } from './audit-verify.ts';
 
-const REGISTRATIONS = [registerAuditVerify];
+const REGISTRATIONS = [registerAuditVerify, registerAuditExport, registerAuditQuery];
 
 /** `weightgate audit …`: what anybody can do with a release log. `audit` alone is `audit verify`. */
 export function registerAudit(program: Command): void {
