@@ -49,6 +49,10 @@ export function collectDigests(text: string, earlier: readonly string[] = []): r
   return [...earlier, digestArgument(text)];
 }
 
+export function collectIdentifiers(text: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, identifierArgument(text)];
+}
+
 const HOST_NAME =
   /^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
 

@@ -31,6 +31,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Register>> = new Map([
   ['conformance', async () => (await import('./commands/conformance.ts')).registerConformance],
   ['witness', async () => (await import('./commands/witness.ts')).registerWitness],
   ['audit', async () => (await import('./commands/audit.ts')).registerAudit],
+  ['monitor', async () => (await import('./commands/monitor.ts')).registerMonitor],
   ['demo', async () => (await import('./commands/demo.ts')).registerDemo],
 ]);
 
