@@ -1,15 +1,13 @@
 /**
- * The replay of a log: every decision is derived again from what the server kept of it, and compared bit for bit with what
- * the server logged (docs/spec/replay.md, section 3).
+ * The replay of decisions: each is derived again from what the server kept of it, and compared bit for bit with what the
+ * server logged (docs/spec/replay.md, section 3).
  */
 
 import { equalBytes } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import { encodeEntry, type DecisionEntry } from '../governance/entries.ts';
-import type { LogTrust } from '../log/checkpoint.ts';
-import type { LogSource } from '../log/reader.ts';
+import type { GovernanceState } from '../governance/state.ts';
 import type { DecisionDeriver, Rederived } from '../policy/rederived.ts';
-import { walkDecisions, type LoggedDecision, type WalkedLog } from './decision-walk.ts';
 
 /**
  * `same`: derived again, to the last bit. `differs`: what was kept leads to another entry, or to none. `deleted`: its inputs
@@ -34,43 +32,63 @@ export interface ReplayedDecision {
   readonly reason: string;
 }
 
-export interface ReplayReport extends WalkedLog {
-  readonly decisions: readonly ReplayedDecision[];
-  /** How many decisions were derived with which authorities, by the digest of their document. */
-  readonly authorities: ReadonlyMap<string, number>;
+/** A decision where it stands in a log. */
+export interface LoggedDecision {
+  readonly index: number;
+  readonly entry: DecisionEntry;
+  /** Before the entry. */
+  readonly state: GovernanceState;
 }
 
-/** @throws RefusalError as {@link walkDecisions} */
-export async function replayDecisions(
-  source: LogSource,
-  trust: LogTrust,
-  deriver: DecisionDeriver,
-): Promise<ReplayReport> {
-  const decisions: ReplayedDecision[] = [];
-  const authorities = new Map<string, number>();
-  let areInputsNamed = false;
-  const walked = await walkDecisions(source, trust, async (decision) => {
-    const { entry } = decision;
-    if (entry.version === 1) {
-      decisions.push(row(decision, withoutInputs(areInputsNamed)));
-      return;
+/** The replay of one log. Nothing that it says holds before the whole log was verified. */
+export class DecisionReplay {
+  private readonly deriver: DecisionDeriver;
+  private areInputsNamed = false;
+  private readonly restedOn = new Map<string, number>();
+  private readonly counted: Record<ReplayVerdict, number> = {
+    same: 0,
+    differs: 0,
+    deleted: 0,
+    missing: 0,
+    unkept: 0,
+  };
+
+  constructor(deriver: DecisionDeriver) {
+    this.deriver = deriver;
+  }
+
+  /** How many decisions came out how. */
+  get counts(): Readonly<Record<ReplayVerdict, number>> {
+    return this.counted;
+  }
+
+  /** How many decisions were derived with which authorities, by the digest of their document (RD-5). */
+  get authorities(): ReadonlyMap<string, number> {
+    return this.restedOn;
+  }
+
+  /** Derives a decision again. To be called for every decision of the log, in its order. */
+  async take(decision: LoggedDecision): Promise<ReplayedDecision> {
+    const { index, entry } = decision;
+    const { at, lab, outcome, serverBuild } = entry;
+    const finding = await this.judge(decision);
+    this.counted[finding.verdict] += 1;
+    return { index, at, lab, outcome, serverBuild, ...finding };
+  }
+
+  private async judge({ entry, state }: LoggedDecision): Promise<Finding> {
+    if (entry.version === 1) return withoutInputs(this.areInputsNamed);
+    this.areInputsNamed = true;
+    const derived = await this.deriver.derive(state, entry.inputsDigest);
+    if (derived.found === 'entry') {
+      const { authoritiesDigest } = derived;
+      this.restedOn.set(authoritiesDigest, (this.restedOn.get(authoritiesDigest) ?? 0) + 1);
     }
-    areInputsNamed = true;
-    const derived = await deriver.derive(decision.state, entry.inputsDigest);
-    decisions.push(row(decision, compare(decision, derived)));
-    if (derived.found !== 'entry') return;
-    const { authoritiesDigest } = derived;
-    authorities.set(authoritiesDigest, (authorities.get(authoritiesDigest) ?? 0) + 1);
-  });
-  return { ...walked, decisions, authorities };
+    return compare(entry, derived);
+  }
 }
 
 type Finding = Pick<ReplayedDecision, 'verdict' | 'members' | 'reason'>;
-
-function row({ index, entry }: LoggedDecision, finding: Finding): ReplayedDecision {
-  const { at, lab, outcome, serverBuild } = entry;
-  return { index, at, lab, outcome, serverBuild, ...finding };
-}
 
 /** RD-3: no server that names inputs goes back to naming none. */
 function withoutInputs(areInputsNamed: boolean): Finding {
@@ -81,13 +99,14 @@ function withoutInputs(areInputsNamed: boolean): Finding {
   return { verdict: 'differs', members: ['version', 'inputsDigest'], reason };
 }
 
-function compare(decision: LoggedDecision, derived: Rederived): Finding {
+function compare(logged: DecisionEntry, derived: Rederived): Finding {
   switch (derived.found) {
     case 'entry': {
-      if (equalBytes(encodeEntry(derived.entry), decision.bytes)) {
+      // An entry has one form: equal bytes are equal entries.
+      if (equalBytes(encodeEntry(derived.entry), encodeEntry(logged))) {
         return { verdict: 'same', members: [], reason: '' };
       }
-      const members = differingMembers(decision.entry, derived.entry);
+      const members = differingMembers(logged, derived.entry);
       return { verdict: 'differs', members, reason: `derived again: ${outcomeText(derived.entry)}` };
     }
     case 'refusal': {
@@ -97,7 +116,7 @@ function compare(decision: LoggedDecision, derived: Rederived): Finding {
     case 'missing':
       return { verdict: 'missing', members: [], reason: `not in the store: ${derived.digest}` };
     case 'deleted':
-      return deleted(decision.entry, derived);
+      return deleted(logged, derived);
   }
 }
 

@@ -34,7 +34,7 @@ interface Side {
 }
 
 /** @param path a reference document, or a statement as `--statement` writes it */
-async function readSide(path: string): Promise<Side> {
+export async function readReferenceSide(path: string): Promise<Side> {
   const document = await readReferenceDocument(path);
   if (typeof document !== 'object' || document === null || !('predicateType' in document)) {
     return { deviceClass: checkReferenceDocument(document), values: document, statement: {} };
@@ -75,7 +75,7 @@ async function showDiff(oldPath: string, newPath: string, options: DiffOptions):
   if ((options.log === undefined) !== (options.profile === undefined)) {
     throw refuseArgument('--log', 'a log together with the profile that pins it', 'one without the other');
   }
-  const [old, next] = [await readSide(oldPath), await readSide(newPath)];
+  const [old, next] = [await readReferenceSide(oldPath), await readReferenceSide(newPath)];
   if (old.deviceClass !== next.deviceClass) {
     throw refuseArgument(newPath, `values of the class ${old.deviceClass}`, next.deviceClass);
   }

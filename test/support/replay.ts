@@ -4,48 +4,82 @@ import { join } from 'node:path';
 
 import { expect, onTestFinished } from 'vitest';
 
-import { replayDecisions, type ReplayReport } from '../../src/audit/replay.ts';
-import { withLogCopy } from '../../src/cli/log-copy.ts';
-import type { DecisionEntry } from '../../src/governance/entries.ts';
-import type { LogTrust } from '../../src/log/checkpoint.ts';
-import { parseVerifierKey } from '../../src/log/verifier-key.ts';
-import { decodeInputs } from '../../src/server/decision-inputs.ts';
-import { EvidenceStore } from '../../src/server/evidence-store.ts';
+import { isRefusal } from '../../attestation/core/refusal.ts';
+import { DecisionReplay, type LoggedDecision, type ReplayedDecision } from '../../src/audit/replay.ts';
+import type { DecisionEntry, DerivedDecisionEntry, LogEntry } from '../../src/governance/entries.ts';
+import { applyEntry, initialState } from '../../src/governance/fold.ts';
+import { decodeInputs, partsOf } from '../../src/server/decision-inputs.ts';
+import { EvidenceStore, type Deletion } from '../../src/server/evidence-store.ts';
 import { Rederivation } from '../../src/server/rederivation.ts';
-import { ORIGIN, type TestServer } from './release-server.ts';
+import type { TestServer } from './release-server.ts';
 
-export function trustIn({ identity }: TestServer): LogTrust {
-  return { origin: ORIGIN, keys: [parseVerifierKey(identity.logKey, 'logKey')] };
+/** The decisions of a log with the states that they were made in. Entries against the rules change nothing. */
+export function decisionsIn([genesis, ...entries]: readonly LogEntry[]): readonly LoggedDecision[] {
+  if (genesis?.type !== 'genesis') throw new Error('a log begins with its genesis entry');
+  let state = initialState(genesis);
+  return entries.flatMap((entry, i) => {
+    const index = i + 1;
+    const before = state;
+    state = { ...before, size: index + 1 };
+    try {
+      state = applyEntry(before, entry, index).state;
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+    return entry.type === 'decision' ? [{ index, entry, state: before }] : [];
+  });
 }
 
-/** Reads the store as an auditor does, whatever the server holds open. */
-export async function withStoreOf<T>(
-  server: TestServer,
-  work: (store: EvidenceStore) => Promise<T>,
-): Promise<T> {
+/** What an auditor has, apart from the server: all entries, and contents by their digest. */
+export interface Evidence {
+  readonly entries: readonly LogEntry[];
+  readonly contents: ReadonlyMap<string, Uint8Array>;
+  readonly deletions: ReadonlyMap<string, Deletion>;
+}
+
+export function isDerived(entry: LogEntry): entry is DerivedDecisionEntry {
+  return entry.type === 'decision' && entry.version === 2;
+}
+
+export async function evidenceOf(server: TestServer): Promise<Evidence> {
+  const { evidence } = server.home;
+  const entries = await server.entries();
+  const contents = new Map<string, Uint8Array>();
+  const keep = (digest: string): Uint8Array => {
+    const content = evidence.find(digest);
+    if (content === undefined) throw new Error(`${digest} is not in the store`);
+    contents.set(digest, content);
+    return content;
+  };
+  for (const { inputsDigest } of entries.filter(isDerived)) {
+    for (const digest of partsOf(decodeInputs(keep(inputsDigest)))) keep(digest);
+  }
+  return { entries, contents, deletions: new Map() };
+}
+
+/** A store with these contents and no others. */
+export function storeOf({ contents, deletions }: Evidence): Pick<EvidenceStore, 'find' | 'findDeletion'> {
+  return { find: (digest) => contents.get(digest), findDeletion: (digest) => deletions.get(digest) };
+}
+
+/** Reads log and store as an auditor does, whatever the server holds open. */
+export async function replayOf(server: TestServer): Promise<readonly ReplayedDecision[]> {
   const store = EvidenceStore.read(join(server.path, 'evidence'));
   try {
-    return await work(store);
+    const replay = new DecisionReplay(new Rederivation([store], server.home.engine));
+    const replayed: ReplayedDecision[] = [];
+    for (const decision of decisionsIn(await server.entries())) replayed.push(await replay.take(decision));
+    return replayed;
   } finally {
     store.close();
   }
 }
 
-export async function replayOf(server: TestServer): Promise<ReplayReport> {
-  const trust = trustIn(server);
-  return await withStoreOf(server, (store) =>
-    withLogCopy(server.path, trust, (source) =>
-      replayDecisions(source, trust, new Rederivation([store], server.home.engine)),
-    ),
-  );
-}
-
 /** RD-4: whatever the test made the server decide is derived again when the test has ended. */
 export function expectSameAtTheEnd(server: TestServer): void {
   onTestFinished(async () => {
-    const { decisions, alarms } = await replayOf(server);
-    expect(decisions.filter(({ verdict }) => verdict !== 'same')).toEqual([]);
-    expect(alarms).toEqual([]);
+    const replayed = await replayOf(server);
+    expect(replayed.filter(({ verdict }) => verdict !== 'same')).toEqual([]);
   });
 }
 

@@ -2,9 +2,17 @@ import type { Command } from 'commander';
 
 import { registerAuditExport } from './audit-export.ts';
 import { registerAuditQuery } from './audit-query.ts';
+import { registerAuditReplay } from './audit-replay.ts';
 import { registerAuditVerify } from './audit-verify.ts';
+import { registerAuditWhatIf } from './audit-what-if.ts';
 
-const REGISTRATIONS = [registerAuditVerify, registerAuditExport, registerAuditQuery];
+const REGISTRATIONS = [
+  registerAuditVerify,
+  registerAuditExport,
+  registerAuditQuery,
+  registerAuditReplay,
+  registerAuditWhatIf,
+];
 
 /** `weightgate audit …`: what anybody can do with a release log. `audit` alone is `audit verify`. */
 export function registerAudit(program: Command): void {
