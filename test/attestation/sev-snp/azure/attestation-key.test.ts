@@ -104,6 +104,30 @@ describe('what the paravisor says', () => {
     }
   });
 
+  it('AZ-16: every setting is shown beside what is wanted of it', async () => {
+    const shown = async (claimed: Partial<VmConfiguration>, policy: Partial<AzureVtpmPolicy>) => {
+      const { checks } = await judge((list) => {
+        appraiseConfiguration({ ...good, ...claimed }, { ...strict, ...policy }, list);
+        return {};
+      });
+      return checks.map(({ id, expected, found }) => [id, expected, found]);
+    };
+    expect(await shown({}, {})).toEqual([
+      ['azure-tpm', 'true', 'true'],
+      ['azure-secure-boot', 'true', 'true'],
+      ['azure-console', 'false', 'false'],
+      ['azure-devices', 'false', 'false'],
+    ]);
+    const open = { allowInsecureBoot: true, allowConsole: true, allowFilteredDevices: true };
+    const worse = { tpmEnabled: false, secureBoot: false, consoleEnabled: true };
+    expect(await shown({ ...worse, filteredDevicesAllowed: undefined }, open)).toEqual([
+      ['azure-tpm', 'true', 'false'],
+      ['azure-secure-boot', 'anything', 'false'],
+      ['azure-console', 'anything', 'true'],
+      ['azure-devices', 'anything', 'not said'],
+    ]);
+  });
+
   const cases: readonly (readonly [Partial<VmConfiguration>, keyof AzureVtpmPolicy | undefined, string])[] = [
     [{ tpmEnabled: false }, undefined, 'azure-tpm'],
     [{ secureBoot: false }, 'allowInsecureBoot', 'azure-secure-boot'],

@@ -5,7 +5,7 @@ import { toHex, toUtf8 } from '../../../../attestation/core/bytes.ts';
 import { ClaimsHash, HardwareReport, readHclReport } from '../../../../attestation/sev-snp/azure/layout.ts';
 import type { HclReport } from '../../../../attestation/sev-snp/azure/layout.ts';
 import { writeHclReport } from '../../../../attestation/sev-snp/azure/layout.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../../support/refusal-code.ts';
 import { claimsBytes, hclReportOf, runtimeClaims } from './samples.ts';
 
 const hardwareReport = new Uint8Array(1184).fill(7);
@@ -44,6 +44,9 @@ describe('HCL reports', () => {
       expect(codeOf(bytes.subarray(0, length))).toBe('layout-truncated');
     }
     expect(readHclReport(bytes.subarray(0, used)).padding).toHaveLength(0);
+    const longest = new Uint8Array(16 * 1024);
+    longest.set(bytes);
+    expect(readHclReport(longest).claims).toEqual(sample.claims);
     expect(codeOf(new Uint8Array(16 * 1024 + 1))).toBe('azure-hcl-length');
   });
 
@@ -66,6 +69,11 @@ describe('HCL reports', () => {
   });
 
   it('AZ-3: every size is that of what it counts', () => {
+    expect(refusalOf(() => readHclReport(edited(8, used + 1)))).toMatchObject({
+      field: 'hclReport.reportSize',
+      expected: String(used),
+      found: String(used + 1),
+    });
     for (const change of [-1, 1]) {
       expect(codeOf(edited(8, used + change))).toBe('azure-hcl-size');
       expect(codeOf(edited(At.dataSize, sample.dataSize + change))).toBe('azure-hcl-size');

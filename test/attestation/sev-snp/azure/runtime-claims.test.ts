@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { toUtf8 } from '../../../../attestation/core/bytes.ts';
 import { readRuntimeClaims } from '../../../../attestation/sev-snp/azure/runtime-claims.ts';
-import { refusalCode } from '../../../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../../../support/refusal-code.ts';
 import { attestationKeyClaim, claimsBytes, configurationClaim, runtimeClaims } from './samples.ts';
 
 const codeOf = (claims: unknown): string => refusalCode(() => readRuntimeClaims(claimsBytes(claims)));
@@ -64,7 +64,10 @@ describe('runtime claims', () => {
     for (const userData of ['0', 'zz', '00'.repeat(65), 0]) {
       expect(codeOf({ ...runtimeClaims, 'user-data': userData })).toBe('shape-value');
     }
-    for (const value of [null, [], 1, 'text', true]) expect(codeOf(value)).toBe('shape-value');
+    for (const value of [null, [], 1, 'text', true]) {
+      expect(codeOf(value)).toBe('shape-value');
+      expect(codeOf({ ...runtimeClaims, 'vm-configuration': value })).toBe('shape-value');
+    }
   });
 
   it('AZ-8: keys are RSA keys of 2048 bits with one use', () => {
@@ -72,6 +75,10 @@ describe('runtime claims', () => {
       ...runtimeClaims,
       keys: [{ ...attestationKeyClaim, ...change }],
     });
+    // The digits of base64url that differ from those of base64: six bits of ones and six that end in a zero.
+    const n = `${'-_'.repeat(170)}wA`;
+    const { attestationKey } = readRuntimeClaims(claimsBytes(withKey({ n })));
+    expect(Buffer.from(attestationKey.n).toString('base64url')).toBe(n);
     expect(codeOf(withKey({ kty: 'EC' }))).toBe('shape-value');
     expect(codeOf(withKey({ e: 'Aw' }))).toBe('shape-value');
     expect(codeOf(withKey({ kid: 'HCLTransferKey' }))).toBe('shape-value');
@@ -89,7 +96,13 @@ describe('runtime claims', () => {
     expect(codeOf({ ...runtimeClaims, keys: [attestationKeyClaim, attestationKeyClaim] })).toBe(
       'azure-claims-keys',
     );
-    expect(codeOf({ ...runtimeClaims, keys: [endorsementKeyClaim] })).toBe('azure-claims-keys');
+    const alone = { ...runtimeClaims, keys: [endorsementKeyClaim] };
+    expect(refusalOf(() => readRuntimeClaims(claimsBytes(alone)))).toMatchObject({
+      code: 'azure-claims-keys',
+      found: 'HCLEkPub',
+    });
+    const both = { ...runtimeClaims, keys: [endorsementKeyClaim, attestationKeyClaim] };
+    expect(readRuntimeClaims(claimsBytes(both)).attestationKey.kid).toBe('HCLAkPub');
     expect(codeOf({ ...runtimeClaims, keys: [endorsementKeyClaim, endorsementKeyClaim] })).toBe(
       'azure-claims-keys',
     );

@@ -6,7 +6,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { concatBytes, toHex } from '../../../../attestation/core/bytes.ts';
 import { encode } from '../../../../attestation/core/layout.ts';
+import type { Accepted } from '../../../../attestation/core/verdict.ts';
 import { attestationKeyArea } from '../../../../attestation/sev-snp/azure/attestation-key.ts';
+import type { AzureVtpmClaims } from '../../../../attestation/sev-snp/azure/claims.ts';
 import { writeHclReport } from '../../../../attestation/sev-snp/azure/layout.ts';
 import { verifyAzureVtpm } from '../../../../attestation/sev-snp/azure/verify.ts';
 import type { AzureVtpmQuestion } from '../../../../attestation/sev-snp/azure/verify.ts';
@@ -49,11 +51,12 @@ interface Changes {
   readonly claims?: object;
   readonly report?: Partial<AttestationReport>;
   readonly attributes?: number;
+  readonly safe?: 0 | 1;
 }
 
 const goodClaims = { keys: [keyClaim], 'vm-configuration': configurationClaim };
 
-function quoteOf(attributes: number | undefined): AzureVtpmQuestion['quote'] {
+function quoteOf({ attributes, safe = 1 }: Changes): AzureVtpmQuestion['quote'] {
   const area = attestationKeyArea(new Uint8Array(Buffer.from(modulus, 'base64url')));
   const name = computeName(attributes === undefined ? area : { ...area, objectAttributes: attributes });
   const digest = bank.digest(concatBytes(...values.values()));
@@ -64,7 +67,7 @@ function quoteOf(attributes: number | undefined): AzureVtpmQuestion['quote'] {
       type: AttestType.quote,
       qualifiedSigner: computeQualifiedName(hierarchyName(Hierarchy.endorsement), name),
       extraData: nonce,
-      clockInfo: { clock: 1n, resetCount: 1, restartCount: 0, safe: 1 },
+      clockInfo: { clock: 1n, resetCount: 1, restartCount: 0, safe },
       firmwareVersion: 1n,
       attested: { pcrSelect: selectPcrs({ bank, pcrs: PCRS }), pcrDigest: digest },
     },
@@ -99,7 +102,7 @@ async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
   const provenance = { source: 'test', recordedAt: 0 };
   return {
     hclReport: writeHclReport(hclReportOf(report, claims)),
-    quote: quoteOf(changes.attributes),
+    quote: quoteOf(changes),
     certificates: certificatesOfTable(certificateTable, 'table'),
     anchors: [{ name: 'simulated ARK-Milan', certificate: amd.root, simulated: true }],
     collateral: new Map(),
@@ -115,7 +118,7 @@ async function machine(changes: Changes = {}): Promise<AzureVtpmQuestion> {
         registers: 'reference',
         ratchet: 'none',
         boot: 'any',
-        allowUnsafeClock: false,
+        allowUnsafeClock: changes.safe === 0,
         deniedFirmware: [],
       },
     },
@@ -132,8 +135,47 @@ async function codesOf(changes: Changes): Promise<readonly string[]> {
 
 describe('a simulated machine of Azure', () => {
   it('AZ-14: is accepted as simulated, by the root that the operator gave', async () => {
-    const verdict = await verifyAzureVtpm(await machine());
-    expect(verdict).toMatchObject({ outcome: 'accepted', claims: { simulated: true, nonce: toHex(nonce) } });
+    const claimed = { ...goodClaims, 'user-data': '00FF' };
+    const verdict = await verifyAzureVtpm(await machine({ claims: claimed }));
+    expect(verdict.outcome).toBe('accepted');
+    const { claims } = verdict as Accepted<AzureVtpmClaims>;
+    const { report, ...rest } = claims;
+    expect(report).toMatchObject({ simulated: true, vmpl: 0, referenceValues: 'paravisor' });
+    const area = attestationKeyArea(new Uint8Array(Buffer.from(modulus, 'base64url')));
+    expect(rest).toEqual({
+      simulated: true,
+      vmUniqueId: configurationClaim.vmUniqueId,
+      secureBoot: true,
+      consoleEnabled: false,
+      userData: '00ff',
+      akName: toHex(computeName(area)),
+      nonce: toHex(nonce),
+      bank: 'sha256',
+      pcrs: Object.fromEntries([...values].map(([pcr, value]) => [String(pcr), toHex(value)])),
+      referenceValues: 'machine',
+      clock: '1',
+      clockSafe: true,
+      resetCount: 1,
+      restartCount: 0,
+    });
+  });
+
+  it('AZ-17: is shown to have a clock that is not safe, where the policy allows one', async () => {
+    const verdict = await verifyAzureVtpm(await machine({ safe: 0 }));
+    expect(verdict).toMatchObject({ outcome: 'accepted', claims: { clockSafe: false } });
+  });
+
+  it('AZ-13: has a nonce of 1 to 64 bytes, and is only inspected without one', async () => {
+    const question = await machine();
+    const codes = async (expectedNonce: Uint8Array | undefined) =>
+      verdictCodes(await verifyAzureVtpm({ ...question, expectedNonce }));
+    for (const length of [1, 64]) expect(await codes(new Uint8Array(length))).toEqual(['tpm-quote-binding']);
+    for (const length of [0, 65]) expect(await codes(new Uint8Array(length))).toEqual(['azure-nonce']);
+    const inspected = await verifyAzureVtpm({ ...question, expectedNonce: undefined });
+    expect(verdictCodes(inspected)).toEqual(['inspected']);
+    expect(inspected.checks.at(-1)).toMatchObject({ field: 'attest.extraData', found: toHex(nonce) });
+    const withoutRoot = await verifyAzureVtpm({ ...question, expectedNonce: undefined, anchors: [] });
+    expect(verdictCodes(withoutRoot)).toEqual(['path-untrusted']);
   });
 
   it('AZ-15: a report that the machine asked for itself is refused, whatever it holds', async () => {
