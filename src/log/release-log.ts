@@ -227,9 +227,9 @@ export class ReleaseLog {
     try {
       if (this.current.size < this.tree.size) await this.publishHead();
       else this.current = await republish(this.publication, this.current);
-      for (const { resolve } of renewals) resolve();
+      for (const renewal of renewals) renewal.resolve();
     } catch (error) {
-      for (const { reject } of renewals) reject(error);
+      for (const renewal of renewals) renewal.reject(error);
       if (!isSignerFailure(error)) this.stop(error);
     }
   }
@@ -299,7 +299,8 @@ export class ReleaseLog {
   private stop(cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : 'an unknown failure';
     this.stopped = stoppedRefusal(reason, cause);
-    for (const { reject } of [...this.waiting.splice(0), ...this.renewals.splice(0)]) reject(this.stopped);
+    const abandoned = [...this.waiting.splice(0), ...this.renewals.splice(0)];
+    for (const one of abandoned) one.reject(this.stopped);
   }
 }
 

@@ -44,7 +44,9 @@ class SettableWitnesses implements CheckpointWitnesses {
   }
 }
 
-async function idleLog(sign = signer.sign): Promise<{
+async function idleLog(
+  sign: (message: Uint8Array) => Promise<Uint8Array> = (message) => signer.sign(message),
+): Promise<{
   readonly log: ReleaseLog;
   readonly folder: string;
   readonly witnesses: SettableWitnesses;

@@ -12,6 +12,7 @@ import { sha256 } from '../../../src/log/sha256.ts';
 import { formatVerifierKey, parseVerifierKey } from '../../../src/log/verifier-key.ts';
 import { createWitnessState, openWitnessState } from '../../../src/log/witness-state.ts';
 import { parseWitnessPolicy, type WitnessPolicy } from '../../../src/log/witness-policy.ts';
+import { requireQuorum } from '../../../src/log/witnessed-checkpoint.ts';
 import { exchangeOnce } from '../../../src/platform/http-exchange.ts';
 import { createLogger } from '../../../src/platform/logging.ts';
 import {
@@ -130,6 +131,30 @@ describe('a log with witnesses', () => {
     expect(await ask(server, {})).toBe('server-unwitnessed');
     expect(server.home.log.published.size).toBe(size + 1n);
     expect(await server.lastEntry()).toMatchObject({ type: 'decision', outcome: 'granted' });
+  }, 60_000);
+
+  it('WT-22: an idle log is cosigned anew, and a witness that is down keeps the line it gave', async () => {
+    const { server, witnesses, policy } = await witnessed(false);
+    await enrol(server.agent({ witnesses: policy }), server.tpm.enrolling);
+    const timesNow = async (): Promise<readonly number[]> => {
+      const { checkpoint } = server.home.log.published;
+      const cosignatures = await requireQuorum(checkpoint, policy);
+      return cosignatures.map(({ time }) => Number(time) - server.clock.start);
+    };
+    const { size } = server.home.log.published;
+    expect(Math.max(...(await timesNow()))).toBe(0);
+    server.clock.advance(600);
+    await server.home.log.republish();
+    expect(await timesNow()).toEqual([600, 600, 600]);
+    await witnesses[1]?.close();
+    server.clock.advance(600);
+    await server.home.log.republish();
+    expect(await timesNow()).toEqual([1200, 600, 1200]);
+    expect(await server.home.witnesses.standingOf(server.home.log.published.checkpoint)).toEqual({
+      isMet: true,
+      at: BigInt(server.clock.start + 1200),
+    });
+    expect(server.home.log.published.size).toBe(size);
   }, 60_000);
 
   it('WT-10, WT-20: a log that was set back and went on differently gets no cosignature any more', async () => {
