@@ -138,9 +138,9 @@ function badJson(found: string, cause?: unknown): Error {
 }
 
 function onlyKey(keys: readonly RuntimeKey[]): RuntimeKey {
-  const [key, ...others] = keys.filter(({ kid }) => kid === ATTESTATION_KEY_ID);
+  const key = keys.find(({ kid }) => kid === ATTESTATION_KEY_ID);
   const areDistinct = new Set(keys.map(({ kid }) => kid)).size === keys.length;
-  if (key !== undefined && others.length === 0 && areDistinct) return key;
+  if (key !== undefined && areDistinct) return key;
   throw runtimeClaimsRefusals.error('azure-claims-keys', {
     field: 'claims.keys',
     expected: `one ${ATTESTATION_KEY_ID}, at most one ${ENDORSEMENT_KEY_ID}`,
