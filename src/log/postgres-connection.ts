@@ -31,7 +31,7 @@ const CONNECT_MILLISECONDS = 5_000;
 /** A turn lasts as long as witnesses take; then its holder has lost it. */
 const IDLE_IN_TURN_MILLISECONDS = 120_000;
 /** Waits before a lost connection is made anew: together longer than a restart of the database takes. */
-const RECONNECT_MILLISECONDS = [50, 200, 1000, 3000, 5000];
+const RECONNECT_MILLISECONDS = [50, 200, 1000, 3000, 5000, 5000, 5000];
 /** Two turns and a write within one of them. */
 const WRITING_CONNECTIONS = 3;
 const READING_CONNECTIONS = 4;

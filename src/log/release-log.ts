@@ -7,11 +7,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { excerpt } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
+import { CheckpointPublisher } from './checkpoint-publisher.ts';
+import type { TreeHead } from './checkpoint-body.ts';
 import type { LogTrust } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
 import {
   publish,
-  republish,
   trustOf,
   type CheckpointKeeper,
   type CheckpointWitnesses,
@@ -20,9 +21,9 @@ import {
 } from './publication.ts';
 import { PublishedLog } from './published-log.ts';
 import { startTree } from './start-up.ts';
-import type { LogStorage } from './storage.ts';
+import { storageBusyRefusals, type LogStorage, type NewEntry, type StoredBatch } from './storage.ts';
 import { checkEntrySize } from './tiles.ts';
-import type { TreeBuilder, TreeNode } from './tree.ts';
+import { WriterTree, type EntryFollower } from './writer-tree.ts';
 
 export const logRefusals = defineRefusals('unavailable', {
   'log-overloaded': {
@@ -71,8 +72,11 @@ export interface AppendedEntry {
   readonly repeated: boolean;
 }
 
+/** Makes an entry for the index at which it is going to stand. May be called again, for another index, and may throw. */
+export type EntryMaker = (index: bigint) => Uint8Array;
+
 interface Waiting {
-  readonly entry: Uint8Array;
+  readonly make: EntryMaker;
   readonly idempotencyKey: string | undefined;
   resolve(appended: AppendedEntry): void;
   reject(error: unknown): void;
@@ -83,38 +87,46 @@ interface Renewal {
   reject(error: unknown): void;
 }
 
-/** Where each waiting entry of a batch ends, and which of them are new. */
-interface Assignment {
-  readonly fresh: readonly Waiting[];
-  readonly places: readonly {
-    readonly waiting: Waiting;
-    readonly index: bigint;
-    readonly repeated: boolean;
-  }[];
-}
+/** What became of a waiting entry: `entry` is undefined where it was in the log already. */
+type Place = { readonly waiting: Waiting } & (
+  | { readonly index: bigint; readonly entry: Uint8Array | undefined }
+  | { readonly index: undefined; readonly reason: unknown }
+);
+
+/** Turns end early only when the database is lost, so that hardly any race is lost. */
+const MAX_LOST_RACES = 5;
+/** After these nothing was written. */
+const UNWRITTEN = ['log-head-moved', 'log-fenced', 'log-storage-busy'];
+/** After these a log in a database of its own goes on, if it knows what was written. */
+const PASSING = ['log-storage-busy', 'log-storage-failed'];
 
 export class ReleaseLog {
   private readonly publication: Publication;
   private readonly limits: LogLimits;
-  private readonly tree: TreeBuilder;
-  private current: PublishedLog;
+  private readonly tree: WriterTree;
+  private readonly publisher: CheckpointPublisher;
   private waiting: Waiting[] = [];
   /** Those who wait for the newest checkpoint to be signed anew. */
   private renewals: Renewal[] = [];
   private draining: Promise<void> | undefined;
+  /** Whether nobody knows if the last batch was written. */
+  private unsure = false;
   private stopped: RefusalError | undefined;
   private closing: Promise<void> | undefined;
+  /** The last of those who change the tree, one after the other. */
+  private last: Promise<unknown> = Promise.resolve();
+  private refreshing: Promise<void> | undefined;
 
   private constructor(parts: {
     readonly publication: Publication;
     readonly limits: LogLimits;
-    readonly tree: TreeBuilder;
+    readonly tree: WriterTree;
     readonly published: PublishedLog;
   }) {
     this.publication = parts.publication;
     this.limits = parts.limits;
     this.tree = parts.tree;
-    this.current = parts.published;
+    this.publisher = new CheckpointPublisher(parts.publication, parts.published);
   }
 
   /**
@@ -141,14 +153,24 @@ export class ReleaseLog {
       await keeper.save(checkpoint.note);
       published = new PublishedLog(storage, checkpoint);
     } else {
-      published = await publish(publication, head);
+      published = await storage.inTurn('publish', () => publish(publication, head));
     }
-    return new ReleaseLog({ publication, limits, tree, published });
+    return new ReleaseLog({ publication, limits, tree: new WriterTree(storage, tree), published });
   }
 
   /** The log as anybody may read it now. */
   get published(): PublishedLog {
-    return this.current;
+    return this.publisher.published;
+  }
+
+  /** This log, where other servers write to it too. */
+  get shared(): ReleaseLog | undefined {
+    return this.isShared ? this : undefined;
+  }
+
+  /** Whether nothing is logged any more until the log was opened anew. */
+  get isStopped(): boolean {
+    return this.stopped !== undefined;
   }
 
   /** Whose signatures readers of this log trust. */
@@ -170,18 +192,52 @@ export class ReleaseLog {
   ): Promise<AppendedEntry> {
     return new Promise((resolve, reject) => {
       checkEntrySize(entry);
-      if (this.stopped !== undefined) throw this.stopped;
-      if (this.waiting.length >= this.limits.waitingEntries) {
-        throw logRefusals.error('log-overloaded', {
-          field: 'entries',
-          expected: `fewer than ${this.limits.waitingEntries} waiting`,
-          found: this.waiting.length.toString(),
-        });
-      }
       // The caller may use its buffer again before the batch is written.
-      this.waiting.push({ entry: Uint8Array.from(entry), idempotencyKey, resolve, reject });
-      this.draining ??= this.drain();
+      const copy = Uint8Array.from(entry);
+      this.enqueue({ make: () => copy, idempotencyKey, resolve, reject });
     });
+  }
+
+  /**
+   * Logs an entry that is made when its place is settled: no other writer takes it meanwhile, and whoever follows this log was told
+   * of all entries before it (TL-41).
+   *
+   * @throws RefusalError those of `append`, `log-storage-busy` when it is known not to be in the log, and what `make` throws
+   */
+  appendMade(make: EntryMaker): Promise<AppendedEntry> {
+    return new Promise((resolve, reject) => {
+      this.enqueue({ make, idempotencyKey: undefined, resolve, reject });
+    });
+  }
+
+  /**
+   * Tells a follower of the entries of other writers from now on, and of those since an index.
+   *
+   * @throws RefusalError those of storage, and what the follower throws
+   */
+  async attach(follower: EntryFollower, from: bigint): Promise<void> {
+    await this.alone(() => this.tree.attach(follower, from));
+  }
+
+  /**
+   * Learns what other writers did until now, and shows their newest checkpoint. Of a log with one writer there is nothing to learn.
+   *
+   * @throws RefusalError `log-stopped`, `log-rolled-back`, `log-forked`, `log-fenced`, and those of storage
+   */
+  async refresh(): Promise<void> {
+    if (!this.isShared) return;
+    if (this.stopped !== undefined) throw this.stopped;
+    // Who comes while one begins may share it; what runs already may have read before.
+    this.refreshing ??= this.alone(() => {
+      this.refreshing = undefined;
+      return this.learn();
+    });
+    try {
+      await this.refreshing;
+    } catch (error) {
+      this.stopUnlessPassing(error);
+      throw error;
+    }
   }
 
   /**
@@ -225,64 +281,117 @@ export class ReleaseLog {
   /** Never rejects, like `commit`. */
   private async renew(renewals: readonly Renewal[]): Promise<void> {
     try {
-      if (this.current.size < this.tree.size) await this.publishHead();
-      else this.current = await republish(this.publication, this.current);
+      await this.publisher.renew(() => this.headNow());
       for (const renewal of renewals) renewal.resolve();
     } catch (error) {
       for (const renewal of renewals) renewal.reject(error);
-      if (!isSignerFailure(error)) this.stop(error);
+      this.stopUnlessPassing(error);
     }
   }
 
   /** Never rejects: each entry gets its own answer. */
   private async commit(batch: readonly Waiting[]): Promise<void> {
     try {
-      const { fresh, places } = await this.assign(batch);
-      if (fresh.length > 0) await this.extend(fresh);
-      if (this.current.size < this.tree.size) await this.publishHead();
-      for (const { waiting, index, repeated } of places) {
-        waiting.resolve(await this.receipt(index, repeated ? undefined : waiting.entry));
+      const places = await this.place(batch);
+      for (const place of places) if (place.index === undefined) place.waiting.reject(place.reason);
+      await this.publisher.publishUpTo(this.tree.head.size, () => this.headNow());
+      for (const place of places) {
+        if (place.index !== undefined) place.waiting.resolve(await this.receipt(place.index, place.entry));
       }
     } catch (error) {
       for (const waiting of batch) waiting.reject(error);
-      if (!isSignerFailure(error)) this.stop(error);
+      this.stopUnlessPassing(error);
     }
   }
 
-  private async assign(batch: readonly Waiting[]): Promise<Assignment> {
+  /** Makes a batch durable. A race that was lost to another writer is run again. */
+  private async place(batch: readonly Waiting[]): Promise<readonly Place[]> {
+    const { storage } = this.publication;
+    for (let lost = 0; ; lost += 1) {
+      try {
+        return await storage.inTurn('extend', () => this.alone(() => this.extend(batch)));
+      } catch (error) {
+        if (!storage.shared || codeOf(error) !== 'log-head-moved') throw error;
+        if (lost === MAX_LOST_RACES) throw busyRefusal(error);
+      }
+    }
+  }
+
+  private async extend(batch: readonly Waiting[]): Promise<readonly Place[]> {
+    if (this.isShared) await this.tree.follow();
+    const known = await this.knownIndexes(batch);
+    const { fresh, places } = this.assign(batch, known);
+    try {
+      if (fresh.length > 0) await this.write(this.tree.stage(fresh));
+    } catch (error) {
+      if (this.isShared && !this.unsure) await this.tree.discard();
+      throw error;
+    }
+    this.tree.settle();
+    return places;
+  }
+
+  private async write(batch: StoredBatch): Promise<void> {
+    this.unsure = true;
+    try {
+      await this.publication.storage.append(batch);
+      this.unsure = false;
+    } catch (error) {
+      this.unsure = !UNWRITTEN.includes(codeOf(error));
+      throw error;
+    }
+  }
+
+  private async knownIndexes(batch: readonly Waiting[]): Promise<Map<string, bigint>> {
     const keys = batch.flatMap(({ idempotencyKey }) =>
       idempotencyKey === undefined ? [] : [idempotencyKey],
     );
-    const known =
-      keys.length === 0 ? new Map<string, bigint>() : await this.publication.storage.indexesOf(keys);
-    const fresh: Waiting[] = [];
-    const places = batch.map((waiting) => {
-      const key = waiting.idempotencyKey;
-      const first = key === undefined ? undefined : known.get(key);
-      if (first !== undefined) return { waiting, index: first, repeated: true };
-      const index = this.tree.size + BigInt(fresh.length);
-      fresh.push(waiting);
-      if (key !== undefined) known.set(key, index);
-      return { waiting, index, repeated: false };
+    return keys.length === 0 ? new Map() : await this.publication.storage.indexesOf(keys);
+  }
+
+  /** @param known gains the keys of this batch: of two with one key the second is a repeat */
+  private assign(
+    batch: readonly Waiting[],
+    known: Map<string, bigint>,
+  ): { readonly fresh: readonly NewEntry[]; readonly places: readonly Place[] } {
+    const fresh: NewEntry[] = [];
+    const places = batch.map((waiting): Place => {
+      const { idempotencyKey } = waiting;
+      const first = idempotencyKey === undefined ? undefined : known.get(idempotencyKey);
+      if (first !== undefined) return { waiting, index: first, entry: undefined };
+      const index = this.tree.head.size + BigInt(fresh.length);
+      try {
+        const entry = waiting.make(index);
+        fresh.push({ entry, idempotencyKey });
+        if (idempotencyKey !== undefined) known.set(idempotencyKey, index);
+        return { waiting, index, entry };
+      } catch (reason) {
+        return { waiting, index: undefined, reason };
+      }
     });
     return { fresh, places };
   }
 
-  private async extend(fresh: readonly Waiting[]): Promise<void> {
-    const sizeBefore = this.tree.size;
-    const nodes: TreeNode[] = [];
-    for (const { entry } of fresh) nodes.push(...this.tree.append(entry));
-    const head = { size: this.tree.size, root: this.tree.root() };
-    await this.publication.storage.append({ sizeBefore, entries: fresh, nodes, head });
+  private async headNow(): Promise<TreeHead> {
+    if (this.isShared) await this.alone(() => this.learn());
+    return this.tree.head;
   }
 
-  private async publishHead(): Promise<void> {
-    const head = { size: this.tree.size, root: this.tree.root() };
-    this.current = await publish(this.publication, head);
+  private async learn(): Promise<void> {
+    const note = await this.publisher.findNewest();
+    await this.tree.follow();
+    await this.publisher.adopt(note, this.tree.head);
+  }
+
+  /** The tree is changed by one after the other: turns are of this log among others, this is of calls within it. */
+  private async alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.last.then(work);
+    this.last = mine.catch(() => undefined);
+    return await mine;
   }
 
   private async receipt(index: bigint, fresh: Uint8Array | undefined): Promise<AppendedEntry> {
-    const published = this.current;
+    const { published } = this;
     const [stored = new Uint8Array(0)] =
       fresh === undefined ? await published.entries(index, index + 1n) : [fresh];
     return {
@@ -295,10 +404,34 @@ export class ReleaseLog {
     };
   }
 
+  private get isShared(): boolean {
+    return this.publication.storage.shared;
+  }
+
+  private enqueue(waiting: Waiting): void {
+    if (this.stopped !== undefined) throw this.stopped;
+    if (this.waiting.length >= this.limits.waitingEntries) {
+      throw logRefusals.error('log-overloaded', {
+        field: 'entries',
+        expected: `fewer than ${this.limits.waitingEntries} waiting`,
+        found: this.waiting.length.toString(),
+      });
+    }
+    this.waiting.push(waiting);
+    this.draining ??= this.drain();
+  }
+
+  private stopUnlessPassing(error: unknown): void {
+    const code = codeOf(error);
+    if (code === 'log-signer-failed') return;
+    if (this.isShared && !this.unsure && PASSING.includes(code)) return;
+    this.stop(error);
+  }
+
   /** The state of the disk is unknown after a failed write, so nothing is written to it again (TL-20). */
   private stop(cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : 'an unknown failure';
-    this.stopped = stoppedRefusal(reason, cause);
+    this.stopped ??= stoppedRefusal(reason, cause);
     const abandoned = [...this.waiting.splice(0), ...this.renewals.splice(0)];
     for (const one of abandoned) one.reject(this.stopped);
   }
@@ -312,8 +445,13 @@ function refuseIdentity({ origin, signers }: LogIdentity): never {
   });
 }
 
-function isSignerFailure(error: unknown): boolean {
-  return error instanceof RefusalError && (error as RefusalError).refusal.code === 'log-signer-failed';
+function codeOf(error: unknown): string {
+  return error instanceof RefusalError ? (error as RefusalError).refusal.code : '';
+}
+
+function busyRefusal(cause: unknown): RefusalError {
+  const facts = { field: 'head', expected: 'a turn to write', found: 'other writers' };
+  return storageBusyRefusals.error('log-storage-busy', facts, { cause });
 }
 
 function stoppedRefusal(reason: string, cause?: unknown): RefusalError {

@@ -8,7 +8,7 @@ import {
   openPostgresStorage,
 } from '../../src/log/postgres-storage.ts';
 import { TreeBuilder } from '../../src/log/tree.ts';
-import { executeAt, postgresMissing, TestPostgres } from '../support/postgres.ts';
+import { databaseOf, executeAt, postgresMissing, TestPostgres } from '../support/postgres.ts';
 import { refusalCodeAsync } from '../support/refusal-code.ts';
 import { batchOf, storageContract } from './storage-contract.ts';
 
@@ -125,7 +125,7 @@ describe.skipIf(postgresMissing)(`PostgreSQL storage ${postgresMissing ?? ''}`, 
     const tree = new TreeBuilder();
     await storage.append(batchOf(tree, one('a')));
     const blocker = await openPostgresStorage(address);
-    const database = address.split('/').at(-1)!.split('?')[0]!;
+    const database = databaseOf(address);
     const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE datname = '${database}' AND pid <> pg_backend_pid() AND ${which}`;
     const batch = batchOf(tree, one('b'));

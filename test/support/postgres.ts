@@ -34,7 +34,8 @@ const user = process.getuid?.() === 0 ? { uid: ORDINARY_USER, gid: ORDINARY_USER
 const SUPERUSER = 'postgres';
 
 export class TestPostgres {
-  private readonly folder: string;
+  /** Of its socket. */
+  readonly folder: string;
   private readonly settings: readonly string[];
   private server: ChildProcess | undefined;
   private databases = 0;
@@ -98,6 +99,16 @@ export class TestPostgres {
     return await executeAt(this.address(database), sql);
   }
 
+  /** Gives a database the name of another, cutting the connections of both. */
+  async exchange(name: string, other: string): Promise<void> {
+    const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('${name}', '${other}')`;
+    const renames = [`${name} RENAME TO ${name}_gone`, `${other} RENAME TO ${name}`];
+    for (const rename of renames) {
+      await this.execute('postgres', cut);
+      await this.execute('postgres', `ALTER DATABASE ${rename}`);
+    }
+  }
+
   /** Ends all processes of the server at once, as a power failure does. */
   async kill(): Promise<void> {
     await this.end('SIGQUIT');
@@ -122,6 +133,11 @@ export class TestPostgres {
       () => false,
     );
   }
+}
+
+/** The name of the database in a connection string. */
+export function databaseOf(address: string): string {
+  return /\/(\w+)\?/.exec(address)?.[1] ?? '';
 }
 
 /** Runs statements on a connection of its own. */
