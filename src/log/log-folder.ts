@@ -1,4 +1,7 @@
-/** A log in a folder of the server's home: the database, its lock, and the newest checkpoint beside it. */
+/**
+ * A log in a folder of the server's home: the database with its lock, or none where several servers share one in PostgreSQL, and always the
+ * newest checkpoint that this server has seen.
+ */
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +13,9 @@ import { openCheckpoint, type LogTrust } from './checkpoint.ts';
 import { PublishedLog } from './published-log.ts';
 import type { CheckpointKeeper, CheckpointWitnesses, LogIdentity } from './publication.ts';
 import { ReleaseLog, type LogLimits } from './release-log.ts';
+import { createPostgresStorage, openPostgresStorage } from './postgres-storage.ts';
 import { createSqliteStorage, openSqliteStorage, readSqliteStorage } from './sqlite-storage.ts';
-import { storageRefusals } from './storage.ts';
+import { storageRefusals, type LogStorage } from './storage.ts';
 
 const DATABASE = 'log.sqlite';
 const CHECKPOINT = 'checkpoint';
@@ -23,12 +27,14 @@ const CHECKPOINT_MODE = 0o644;
  * Creates an empty log and signs its first checkpoint, of size zero.
  *
  * @param folder exists already
+ * @param database connection string of PostgreSQL; without it the log lies in the folder
  * @throws RefusalError `log-exists`, and those of `ReleaseLog.start`
  */
 export async function createReleaseLog(
   folder: string,
   identity: LogIdentity,
   limits?: LogLimits,
+  database?: string,
 ): Promise<ReleaseLog> {
   const keeper = fileKeeper(folder);
   // A checkpoint without a database is what is left of a lost log, not a place for a new one (TL-22).
@@ -39,7 +45,10 @@ export async function createReleaseLog(
       found: 'a checkpoint',
     });
   }
-  const storage = createSqliteStorage(join(folder, DATABASE));
+  const storage =
+    database === undefined
+      ? createSqliteStorage(join(folder, DATABASE))
+      : await createPostgresStorage(database);
   return await startOrClose(storage, keeper, identity, { limits });
 }
 
@@ -47,20 +56,23 @@ export interface OpenedLogOptions {
   readonly limits?: LogLimits | undefined;
   /** Asked for cosignatures of each checkpoint; a log that asks nobody is published as it is. */
   readonly witnesses?: CheckpointWitnesses | undefined;
+  /** Connection string of PostgreSQL; null for a log in the folder. */
+  readonly database?: string | null;
 }
 
 /** Opens an existing log for writing. @throws RefusalError `log-missing`, `log-locked`, those of `ReleaseLog.start` */
 export async function openReleaseLog(
   folder: string,
   identity: LogIdentity,
-  { limits, witnesses }: OpenedLogOptions = {},
+  { limits, witnesses, database = null }: OpenedLogOptions = {},
 ): Promise<ReleaseLog> {
-  const storage = openSqliteStorage(join(folder, DATABASE));
+  const storage =
+    database === null ? openSqliteStorage(join(folder, DATABASE)) : await openPostgresStorage(database);
   return await startOrClose(storage, fileKeeper(folder), identity, { limits, witnesses });
 }
 
 async function startOrClose(
-  storage: ReturnType<typeof openSqliteStorage>,
+  storage: LogStorage,
   keeper: CheckpointKeeper,
   identity: LogIdentity,
   { limits, witnesses }: OpenedLogOptions,

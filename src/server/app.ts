@@ -81,10 +81,13 @@ function expressPath(path: string): string {
 }
 
 type AnswerContext = Pick<ServerContext, 'logger' | 'counts'>;
+type MountContext = AnswerContext & Pick<ServerContext, 'governance'>;
 
-function mount(app: Express, route: Route, { logger, counts }: AnswerContext): void {
+function mount(app: Express, route: Route, { logger, counts, governance }: MountContext): void {
   const path = expressPath(route.path);
   const handle = async (request: Request, response: Response): Promise<void> => {
+    // What other servers decided until now counts for every answer (TL-47).
+    await governance.refresh();
     const answer = await route.handle({ parameters: parametersOf(request), body: bodyOf(request) });
     if (route.method === 'post' && route.handsOut !== undefined) counts.handOut(route.handsOut);
     sendAnswer(response, answer);

@@ -1,8 +1,9 @@
 /** Logs what became of the wrapping keys: found out here, or by commands that ran while no server did (KC-90). */
 
+import { isRefusal } from '../../attestation/core/refusal.ts';
 import type { Logger } from '../platform/logging.ts';
 import { observeCurrent } from '../keys/custody-maintenance.ts';
-import { readCustodyEvents } from '../keys/custody-events.ts';
+import { readCustodyEvents, type CustodyEvent } from '../keys/custody-events.ts';
 import type { ServerKeys } from './home.ts';
 import type { GovernanceLog } from './governance-log.ts';
 import { homeRefusals } from './refusals.ts';
@@ -32,16 +33,24 @@ export async function logCustodyEvents(
     // Read anew each time: what is recorded counts in the state at once, also for another call of this.
     const event = events[governance.state.custody.events];
     if (event === undefined) return;
-    await governance.record(({ custody }, at) => ({
-      version: 1,
-      type: 'custody',
-      at,
-      sequence: custody.events,
-      event: event.event,
-      custody: event.custody,
-      provider: event.provider,
-      wrappingKeys: [...event.wrappingKeys],
-    }));
+    await logCustodyEvent(event, governance);
+  }
+}
+
+async function logCustodyEvent(
+  { event, custody, provider, wrappingKeys }: CustodyEvent,
+  governance: GovernanceLog,
+): Promise<void> {
+  const sequence = governance.state.custody.events;
+  try {
+    await governance.record((_state, at) => {
+      const named = { event, custody, provider, wrappingKeys: [...wrappingKeys] };
+      return { version: 1, type: 'custody', at, sequence, ...named };
+    });
+  } catch (error) {
+    // Of several servers that find an event one is the first to log it; the rules refuse it of the others.
+    const isLogged = governance.isShared && governance.state.custody.events > sequence;
+    if (!isLogged || !isRefusal(error) || error.refusal.code !== 'governance-custody') throw error;
   }
 }
 

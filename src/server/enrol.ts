@@ -133,12 +133,36 @@ export async function activateEnrolment(
     const facts = { field: 'credential', expected: 'the credential', found: 'another value' };
     throw requestRefusals.error('enrolment-answer', facts);
   }
-  const { entry, proof } = await governance.record((_state, at) => enrolmentEntry(pending, at));
+  const { entry, proof } = await governance.record((state, at) => {
+    if (governance.isShared) claimMachine(state, storage, pending);
+    return enrolmentEntry(pending, at);
+  });
   // Only after the rules let it stand: a refused enrolment must not touch what is known of the machine.
   for (const machine of withOtherKeys(storage, [enrolledMachine(storage, pending)])) {
     storage.keepMachine(machine);
   }
   return { version: 1, attestationKeyName: pending.attestationKeyName, entry: toBase64(entry), proof };
+}
+
+/**
+ * What is known of a TPM is known by one server: if another one enrolled it, a copy or an older state of it would pass here (TL-48). A
+ * TPM that nobody enrolled is kept at once, so that a server that ends now does not take it for another's.
+ *
+ * @throws RefusalError `enrolment-elsewhere`
+ */
+function claimMachine(state: GovernanceState, storage: ServerStorage, pending: PendingEnrolment): void {
+  const { endorsementKeyDigest } = pending;
+  if (storage.findMachinesOfTpm(endorsementKeyDigest).length > 0) return;
+  const enrolments = [...state.enrolments.values()];
+  if (!enrolments.some((enrolment) => enrolment.endorsementKeyDigest === endorsementKeyDigest)) {
+    storage.keepMachine(enrolledMachine(storage, pending));
+    return;
+  }
+  throw enrolmentRefusals.error('enrolment-elsewhere', {
+    field: 'request.endorsementCertificate',
+    expected: 'a TPM that no other server of this log enrolled',
+    found: `endorsement key ${endorsementKeyDigest}`,
+  });
 }
 
 function enrolmentEntry(pending: PendingEnrolment, at: number): EnrolmentEntry {

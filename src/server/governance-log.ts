@@ -5,12 +5,18 @@
  * Entries are applied in the order in which they are handed to the log, before they are durable; nobody is answered
  * before they are. When an append fails, what follows on it was never promised to anybody: nothing is decided any
  * more until the server is started again (RP-22).
+ *
+ * A log that several servers write to is another matter: there an entry is made when the log has settled its place, on the state
+ * after all entries before it, whoever wrote them (TL-41).
  */
 
 import { isRefusal } from '../../attestation/core/refusal.ts';
 import { decodeEntry, encodeEntry, type LogEntry } from '../governance/entries.ts';
 import { applyEntry, initialState } from '../governance/fold.ts';
 import type { Effect, GovernanceState } from '../governance/state.ts';
+import type { EntryMaker } from '../log/release-log.ts';
+import { checkEntrySize } from '../log/tiles.ts';
+import type { EntryFollower } from '../log/writer-tree.ts';
 import type { Clock } from '../platform/clock.ts';
 import { capacityRefusals, homeRefusals } from './refusals.ts';
 
@@ -18,6 +24,17 @@ import { capacityRefusals, homeRefusals } from './refusals.ts';
 export interface EntryLog {
   /** Resolves when the entry is durable under a signed checkpoint. Entries keep the order of the calls. */
   append(entry: Uint8Array): Promise<LoggedEntry>;
+  /** There where other servers write to the same log. */
+  readonly shared?: SharedEntryLog | undefined;
+}
+
+/** A log in which entries of other servers stand between our own. */
+export interface SharedEntryLog {
+  /** Whether nothing is logged any more. */
+  readonly isStopped: boolean;
+  appendMade(make: EntryMaker): Promise<LoggedEntry>;
+  attach(follower: EntryFollower, from: bigint): Promise<void>;
+  refresh(): Promise<void>;
 }
 
 export interface LoggedEntry {
@@ -46,6 +63,8 @@ export class GovernanceLog {
   /** The wall clock less the monotonic one when this server started; it changes when the wall clock is set. */
   private readonly clockOffset: number;
   private current: GovernanceState;
+  /** Of a shared log: the state after what is known to stand in it. */
+  private settled: GovernanceState;
   private waiting = 0;
   private stopped = false;
 
@@ -54,6 +73,7 @@ export class GovernanceLog {
     this.clock = clock;
     this.clockOffset = offsetOf(clock);
     this.current = state;
+    this.settled = state;
   }
 
   /**
@@ -71,12 +91,19 @@ export class GovernanceLog {
       state = state === undefined ? begin(entry) : applyEntry(state, entry, state.size).state;
     }
     if (state === undefined) refuseGenesis('an empty log');
-    return new GovernanceLog(log, clock, state);
+    const governance = new GovernanceLog(log, clock, state);
+    await log.shared?.attach(governance.follower(), BigInt(state.size));
+    return governance;
   }
 
   /** The state after every entry that was handed to the log. */
   get state(): GovernanceState {
     return this.current;
+  }
+
+  /** Whether other servers decide by the same log. */
+  get isShared(): boolean {
+    return this.log.shared !== undefined;
   }
 
   /** Whether an append failed; nothing is decided any more then. */
@@ -102,17 +129,102 @@ export class GovernanceLog {
    * Makes the next entry from the current state, checks it against the rules and logs it. Nothing else happens to the
    * state while `make` runs, so what it decides is what is true at that place in the log.
    *
-   * @param make receives the state and the time of the entry; may throw to log nothing
+   * @param make receives the state and the time of the entry; may throw to log nothing. On a shared log it may be called again,
+   *   for a later place, when what it made before did not come to stand
    * @throws RefusalError `server-stopped`, `server-busy`, those of `applyEntry`, and what `make` throws
    */
   async record(make: (state: GovernanceState, at: number) => LogEntry): Promise<RecordedEntry> {
     this.refuseWhenUnable();
+    const { shared } = this.log;
+    if (shared !== undefined) return await this.recordShared(shared, make);
     const { current } = this;
     const made = make(current, this.now());
     const { state, effects } = applyEntry(current, made, current.size);
     const entry = encodeEntry(made);
     this.current = state;
     return { ...(await this.append(entry, current.size)), entry, effects };
+  }
+
+  /**
+   * Learns what other servers wrote to the log until now. Decisions do so by themselves; this is for what is answered without one.
+   *
+   * @throws RefusalError `server-stopped`, `server-busy`
+   */
+  async refresh(): Promise<void> {
+    const { shared } = this.log;
+    if (shared === undefined) return;
+    try {
+      await shared.refresh();
+    } catch (cause) {
+      throw this.failureOf(shared, cause);
+    }
+  }
+
+  private async recordShared(
+    shared: SharedEntryLog,
+    make: (state: GovernanceState, at: number) => LogEntry,
+  ): Promise<RecordedEntry> {
+    let made: Pick<RecordedEntry, 'entry' | 'effects'> | undefined;
+    let refusal: unknown;
+    this.waiting += 1;
+    try {
+      const logged = await shared.appendMade((index) => {
+        try {
+          made = this.makeAt(index, make);
+          return made.entry;
+        } catch (error) {
+          refusal = error;
+          throw error;
+        }
+      });
+      if (made === undefined) throw new Error('the log took an entry that it did not ask for');
+      return { ...logged, ...made };
+    } catch (cause) {
+      throw cause === refusal ? cause : this.failureOf(shared, cause);
+    } finally {
+      this.waiting -= 1;
+    }
+  }
+
+  private makeAt(
+    index: bigint,
+    make: (state: GovernanceState, at: number) => LogEntry,
+  ): Pick<RecordedEntry, 'entry' | 'effects'> {
+    const { current } = this;
+    if (index !== BigInt(current.size))
+      throw new Error(`the log gave index ${index} to entry ${current.size}`);
+    const made = make(current, this.now());
+    const { state, effects } = applyEntry(current, made, current.size);
+    const entry = encodeEntry(made);
+    checkEntrySize(entry);
+    this.current = state;
+    return { entry, effects };
+  }
+
+  private follower(): EntryFollower {
+    return {
+      follow: (bytes, index) => {
+        this.current = applyEntry(this.current, decodeEntry(bytes), Number(index)).state;
+        this.settled = this.current;
+      },
+      settle: () => {
+        this.settled = this.current;
+      },
+      discard: () => {
+        this.current = this.settled;
+      },
+    };
+  }
+
+  /** A shared log goes on after a failure of which it knows that nothing of ours was lost by it. */
+  private failureOf(shared: SharedEntryLog, cause: unknown): unknown {
+    if (shared.isStopped) {
+      this.stopped = true;
+      return stoppedRefusal(cause);
+    }
+    const found = isRefusal(cause) ? cause.refusal.code : 'a failure';
+    const facts = { field: 'log', expected: 'a database that answers', found };
+    return capacityRefusals.error('server-busy', facts, { cause });
   }
 
   private refuseWhenUnable(): void {

@@ -68,13 +68,18 @@ const configurationSchema = z.strictObject({
   evidence: z
     .strictObject({ folder: path, keepDays: z.int().min(1).max(36_500).nullable() })
     .default({ folder: HOME_PLACES.evidence, keepDays: null }),
-  /** How often the server logs a heartbeat (RP-36), and renews the checkpoint of a log to which nothing is appended (WT-22). */
+  /**
+   * Where the log is kept: `database` is the connection string of a PostgreSQL database, which several servers may share (docs/spec/release-log.md,
+   * section 8), or null for a database in the home, of this server alone.
+   *
+   * How often the server logs a heartbeat (RP-36), and renews the checkpoint of a log to which nothing is appended (WT-22). */
   log: z
     .strictObject({
       heartbeatSeconds: z.int().min(60).max(86_400),
       republishSeconds: z.int().min(60).max(86_400),
+      database: z.string().min(1).max(2000).nullable().default(null),
     })
-    .default({ heartbeatSeconds: 3600, republishSeconds: 600 }),
+    .default({ heartbeatSeconds: 3600, republishSeconds: 600, database: null }),
   limits: z.strictObject({
     openChallenges: z.int().min(1).max(1_000_000),
     openEnrolments: z.int().min(1).max(100_000),
@@ -90,7 +95,9 @@ const COMMENT = `Weightgate key-release server. Paths are relative to this folde
 Origin and mode were fixed when the log began and cannot be changed.`;
 
 export function defaultConfiguration(
-  identity: Pick<HomeConfiguration, 'origin' | 'mode' | 'listen'>,
+  identity: Pick<HomeConfiguration, 'origin' | 'mode' | 'listen'> & {
+    readonly database?: string | undefined;
+  },
 ): HomeConfiguration {
   const { origin, mode, listen } = identity;
   const { manifests, ocsp } = NVIDIA_ADDRESSES;
@@ -108,7 +115,7 @@ export function defaultConfiguration(
     },
     witnesses: { policy: null, authority: null, timeoutMilliseconds: 2000, required: false },
     evidence: { folder: HOME_PLACES.evidence, keepDays: null },
-    log: { heartbeatSeconds: 3600, republishSeconds: 600 },
+    log: { heartbeatSeconds: 3600, republishSeconds: 600, database: identity.database ?? null },
     limits: { openChallenges: 10_000, openEnrolments: 1000, connections: 1000, requestsPerMinute: 600 },
   };
 }

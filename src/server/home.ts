@@ -117,7 +117,11 @@ export async function openServerHome(home: string, passphrase: string, clock: Cl
     const { configuration, keyring } = keys;
     const identity = logIdentityOf(keyring, configuration.origin);
     const witnesses = await ServerWitnesses.open(home, configuration, identity, clock);
-    const log = await openReleaseLog(join(home, HOME_PLACES.log), identity, { witnesses: witnesses.asked });
+    const { database } = configuration.log;
+    const log = await openReleaseLog(join(home, HOME_PLACES.log), identity, {
+      witnesses: witnesses.asked,
+      database,
+    });
     closers.push(() => log.close());
     const governance = await GovernanceLog.open(log, log.published.replay(), clock);
     refuseOtherIdentity(governance, configuration, logKeyOf(identity));

@@ -44,6 +44,8 @@ export interface NewHome {
   readonly names: readonly string[];
   /** Opens the keyring; chosen by the operator. */
   readonly passphrase: string;
+  /** PostgreSQL, for a log that several servers share; without it a database in the home. */
+  readonly database?: string | undefined;
   /** Holds the wrapping keys; without it the file custody, which a production server does not have. */
   readonly custody?: Pick<CustodyConfiguration, 'provider' | 'settings'>;
   readonly clock: Clock;
@@ -138,7 +140,7 @@ async function beginLog(folder: string, home: NewHome): Promise<string> {
   } as const;
   initialState(genesis);
   await mkdir(join(folder, HOME_PLACES.log), { mode: OWNER_ONLY_FOLDER });
-  const log = await createReleaseLog(join(folder, HOME_PLACES.log), identity);
+  const log = await createReleaseLog(join(folder, HOME_PLACES.log), identity, undefined, home.database);
   try {
     await log.append(encodeEntry(genesis));
   } finally {

@@ -65,6 +65,11 @@ export const enrolmentRefusals = defineRefusals('unacceptable', {
     means: 'The key that is to certify another is not enrolled by this lab.',
     hint: 'Enrol it by its credential first; then it can certify further keys of the same TPM.',
   },
+  'enrolment-elsewhere': {
+    means:
+      'Another server of this log enrolled this TPM. What is known of a TPM is known by one server alone.',
+    hint: 'Turn to the server at which the machine was enrolled. If that server is lost, its operator restores its database on another one.',
+  },
   'enrolment-machine': {
     means: "The TPM's endorsement key does not stand in the lab's accreditation.",
     hint: 'Have the owner accredit this machine; the digest found is what its entry must say.',
