@@ -4,6 +4,7 @@
  */
 
 import { equalBytes, isZero, toHex } from '../core/bytes.ts';
+import { oncePer } from '../core/certificate-memory.ts';
 import { defineChecks } from '../core/verdict.ts';
 import type { Checklist } from '../core/verdict.ts';
 import type { LaunchReference, SevSnpPolicy } from './documents.ts';
@@ -122,7 +123,7 @@ export function appraiseGuest(
   noteIdBlock(report, policy, checks);
   checks.note(guestChecks, 'snp-host-data', isAmong(report.hostData, policy.hostData), {
     field: 'report.hostData',
-    expected: listText(policy.hostData),
+    expected: acceptedText(policy.hostData),
     found: toHex(report.hostData),
   });
   return noteMeasurement(report, launches, checks);
@@ -134,11 +135,15 @@ function isAmong(value: Uint8Array, accepted: readonly Uint8Array[] | 'any'): bo
 
 const SHOWN = 4;
 
-function listText(accepted: readonly Uint8Array[] | 'any'): string {
-  if (accepted === 'any') return 'any';
+function acceptedText(accepted: readonly Uint8Array[] | 'any'): string {
+  return accepted === 'any' ? 'any' : listText(accepted);
+}
+
+/** The lists are those of a policy, which judges many reports. */
+const listText = oncePer((accepted: readonly Uint8Array[]): string => {
   const shown = accepted.slice(0, SHOWN).map(toHex).join(' or ');
   return accepted.length > SHOWN ? `${shown} or one of ${accepted.length - SHOWN} more` : shown;
-}
+});
 
 function noteFloors(report: AttestationReport, policy: SevSnpPolicy, checks: Checklist): void {
   const { debug, reserved17, unknownBits, migrateMa } = report.policy;
@@ -225,7 +230,7 @@ function noteIdBlock(report: AttestationReport, policy: SevSnpPolicy, checks: Ch
   for (const [code, member, value, accepted] of listed) {
     checks.note(guestChecks, code, isAmong(value, accepted), {
       field: `report.${member}`,
-      expected: listText(accepted),
+      expected: acceptedText(accepted),
       found: toHex(value),
     });
   }
