@@ -3,7 +3,7 @@
  * and applies every entry to the rules of governance. Trusts nobody who serves the log.
  */
 
-import type { GovernanceState } from '../governance/state.ts';
+import type { GovernanceState, HeartbeatState } from '../governance/state.ts';
 import type { TreeHead } from '../log/checkpoint-body.ts';
 import type { LogTrust, VerifiedCheckpoint } from '../log/checkpoint.ts';
 import { auditLog, type LogSource } from '../log/reader.ts';
@@ -21,6 +21,7 @@ export interface AuditVisitor {
 export interface AuditOutcome {
   readonly checkpoint: VerifiedCheckpoint;
   readonly mode: GovernanceState['mode'] | undefined;
+  readonly heartbeats: HeartbeatState | undefined;
   /** How many entries the rules do not allow. */
   readonly alarms: number;
   readonly firstAlarm: Alarm | undefined;
@@ -52,5 +53,6 @@ export async function auditReleaseLog(
     firstAlarm ??= followed;
     await visitor.alarm?.(followed);
   });
-  return { checkpoint, mode: follower.state?.mode, alarms, firstAlarm };
+  const { state } = follower;
+  return { checkpoint, mode: state?.mode, heartbeats: state?.heartbeats, alarms, firstAlarm };
 }

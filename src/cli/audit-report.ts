@@ -4,6 +4,7 @@ import { defineRefusals } from '../../attestation/core/refusal.ts';
 import { auditReleaseLog, type AuditOutcome, type AuditVisitor } from '../audit/audit-log.ts';
 import { recallTreeHead, rememberTreeHead } from '../audit/memory.ts';
 import { fetchNewest } from '../audit/newest.ts';
+import type { HeartbeatState } from '../governance/state.ts';
 import type { LogTrust } from '../log/checkpoint.ts';
 import type { Witnessing } from '../log/witness-policy.ts';
 import { requireQuorum } from '../log/witnessed-checkpoint.ts';
@@ -54,7 +55,7 @@ export async function runAudit(
  * @throws RefusalError `log-quorum-missing`, `audit-alarm`, `file-not-written`
  */
 export async function concludeAudit(
-  { checkpoint, mode, alarms, firstAlarm }: AuditOutcome,
+  { checkpoint, mode, heartbeats, alarms, firstAlarm }: AuditOutcome,
   { state }: AuditOptions,
   witnesses: Witnessing,
 ): Promise<void> {
@@ -62,6 +63,7 @@ export async function concludeAudit(
     `verified: ${checkpoint.size} entries of ${checkpoint.origin} (${mode ?? 'no genesis entry'}); ` +
       'tree rebuilt from the entries, checkpoint signed by the pinned key',
   );
+  remark(describeHeartbeats(heartbeats));
   if (witnesses === 'not-required') {
     // Nothing here calls that witnessed.
     remark('no witness policy was given: whether others were shown the same log is not checked');
@@ -79,6 +81,16 @@ export async function concludeAudit(
     });
   }
   if (state !== undefined) await rememberTreeHead(state, checkpoint.origin, checkpoint);
+}
+
+/** GV-87. */
+function describeHeartbeats(heartbeats: HeartbeatState | undefined): string {
+  const { last, longestSilence } = heartbeats ?? { last: null, longestSilence: null };
+  if (last === null) return 'no heartbeats: when no server wrote to this log cannot be told';
+  const newest = `heartbeats: the newest ${isoTime(last.at)}`;
+  if (longestSilence === null) return newest;
+  const { from, until } = longestSilence;
+  return `${newest}, the longest time between two ${until - from} s, until ${isoTime(until)}`;
 }
 
 /** @param posixSeconds as the log or a witness says it; what no date can say stays a number */
