@@ -5,21 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 
-import { sha384 } from '@noble/hashes/sha2.js';
-
-import { toHex } from '../../attestation/core/bytes.ts';
 import { encodeCanonicalJson, type JsonValue } from '../../attestation/core/canonical-json.ts';
 import type { EvidenceInputs } from '../../attestation/core/evidence.ts';
 import { readCertificate } from '../../attestation/core/x509.ts';
 import { readPemChain } from '../../attestation/nvidia-gpu/evidence.ts';
 import type { ReportQuestion } from '../../attestation/nvidia-gpu/question.ts';
-import { readRim } from '../../attestation/nvidia-gpu/rim/document.ts';
 import { readReport, signedBytes } from '../../attestation/nvidia-gpu/spdm.ts';
 import { collectEvidence } from '../../src/agent/evidence.ts';
 import { openMachine } from '../../src/agent/machine.ts';
 import { makeGpu, type SimulatedNvidiaDevice } from '../../src/agent/simulated/nvidia-device.ts';
 import { saveSimulatedMachine } from '../../src/agent/simulated/nvidia-machine.ts';
 import { SimulatedVendor } from '../../src/agent/simulated/nvidia-vendor.ts';
+import { GPU_POLICY, manifestReferences } from '../../test/support/simulated-gpu.ts';
 import type { Question, RawSignature } from './reports.ts';
 
 /** What is measured of GPUs. */
@@ -47,12 +44,7 @@ export interface SimulatedGpuOfBench {
 export async function makeBenchGpu(time: number): Promise<SimulatedGpuOfBench> {
   const vendor = await SimulatedVendor.create(time);
   const device = await makeGpu(vendor.devices);
-  const referenceValues = [...vendor.manifestsFor(device)].map(([name, bytes]) => ({
-    ...{ version: 1, class: 'nvidia-gpu', kind: 'manifest', name },
-    manifestId: name.replace(/^rim:/, ''),
-    contentDigest: toHex(sha384(readRim(bytes).content)),
-    provenance: { source: 'bench', recordedAt: 0 },
-  }));
+  const referenceValues = manifestReferences(vendor, device);
   return { vendor, device, collateral: await vendor.collateralFor(device), referenceValues };
 }
 
@@ -72,7 +64,7 @@ async function ask(gpu: SimulatedGpuOfBench, time: number): Promise<ReportQuesti
     time,
     expectedNonce,
     architectureLabel: undefined,
-    appraisal: { policy: POLICY, referenceValues: gpu.referenceValues },
+    appraisal: { policy: GPU_POLICY, referenceValues: gpu.referenceValues },
   };
 }
 
@@ -132,7 +124,7 @@ function inputsOf(binding: Uint8Array, gpu: SimulatedGpuOfBench, guest: Question
         {
           anchors: gpu.vendor.anchors,
           collateral: gpu.collateral,
-          policy: POLICY,
+          policy: GPU_POLICY,
           referenceValues: gpu.referenceValues,
         },
       ],
@@ -140,28 +132,3 @@ function inputsOf(binding: Uint8Array, gpu: SimulatedGpuOfBench, guest: Question
     deviceSets: [CLASSES.map((name) => ({ class: name, count: 1, models: 'any', devices: 'any' }))],
   };
 }
-
-const POLICY: JsonValue = {
-  version: 1,
-  class: 'nvidia-gpu',
-  chips: ['GH100'],
-  modes: ['spt'],
-  unstatedMode: 'refuse',
-  driversWithoutFwid: [],
-  minimumVersions: {
-    sets: [],
-    chips: [{ chip: 'GH100', driver: '550.90.07', vbios: '96.00.9F.00.01' }],
-  },
-  manifests: {
-    issues: 'listed',
-    deniedDigests: [],
-    signerNotBefore: 0,
-    disabledNvdec: 'compare',
-    hold: 'refuse',
-    uncovered: [],
-  },
-  revocation: { maxAgeSeconds: 86_400 },
-  remoteResult: 'not-used',
-  devices: { allowed: 'any', denied: [] },
-  enrolment: 'not-required',
-};
