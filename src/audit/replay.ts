@@ -16,7 +16,7 @@ import type { DecisionDeriver, Rederived } from '../policy/rederived.ts';
  */
 export const REPLAY_VERDICTS = ['same', 'differs', 'deleted', 'missing', 'unkept'] as const;
 
-export type ReplayVerdict = (typeof REPLAY_VERDICTS)[number];
+type ReplayVerdict = (typeof REPLAY_VERDICTS)[number];
 
 export interface ReplayedDecision {
   readonly index: number;

@@ -10,7 +10,7 @@ import { outcomeText, type LoggedDecision } from './replay.ts';
 import type { StateChange } from './what-if-changes.ts';
 
 /** A decision that comes out differently. */
-export interface TouchedDecision {
+interface TouchedDecision {
   readonly index: number;
   /** POSIX seconds. */
   readonly at: number;

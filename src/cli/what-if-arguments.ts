@@ -30,7 +30,7 @@ export interface ChangeOptions {
   readonly revoke?: readonly string[];
 }
 
-export interface WantedChanges {
+interface WantedChanges {
   readonly changes: readonly StateChange[];
   /** `class/name`: those that are no part of the state. */
   readonly authorities: ReadonlySet<string>;

@@ -17,7 +17,7 @@ import type { StandingFacts } from './standing.ts';
 import type { KnownMachine } from './storage.ts';
 
 /** What the server adds to a request when it decides. */
-export type DecisionTerms = Pick<DecisionInputs, 'receivedAt' | 'decidedAt' | 'lease' | 'serverBuild'>;
+type DecisionTerms = Pick<DecisionInputs, 'receivedAt' | 'decidedAt' | 'lease' | 'serverBuild'>;
 
 /** Authorities are read once, and described once. */
 const described = new WeakMap<Authorities, Digested>();

@@ -28,7 +28,7 @@ import { judgeStanding } from './standing.ts';
 import type { Challenge } from './storage.ts';
 
 /** A release request whose form was checked. */
-export interface ReadRequest extends ClaimedRequest<ReleaseRequest> {
+interface ReadRequest extends ClaimedRequest<ReleaseRequest> {
   /** 1216 bytes. */
   readonly agentKey: Uint8Array;
 }

@@ -27,7 +27,8 @@ export const evidenceStoreRefusals = defineRefusals('environment', {
   },
 });
 
-const DATABASE = 'evidence.sqlite';
+/** The one file of a store. */
+export const EVIDENCE_DATABASE = 'evidence.sqlite';
 /** "WGEV" */
 const IDENTITY = { application: 0x5747_4556, version: 1 };
 
@@ -98,7 +99,7 @@ export class EvidenceStore {
    * @throws RefusalError `evidence-store-not-opened`, `evidence-store-version`
    */
   static open(folder: string, keepDays: number | null): EvidenceStore {
-    const path = join(folder, DATABASE);
+    const path = join(folder, EVIDENCE_DATABASE);
     return connect(path, () => {
       const database = new DatabaseSync(path, { timeout: 1000 });
       try {
@@ -119,7 +120,7 @@ export class EvidenceStore {
    * @throws RefusalError `evidence-store-not-opened`, `evidence-store-version`
    */
   static read(folder: string): EvidenceStore {
-    const path = join(folder, DATABASE);
+    const path = join(folder, EVIDENCE_DATABASE);
     return connect(path, () => {
       const database = openForReading(path);
       try {

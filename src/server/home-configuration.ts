@@ -66,13 +66,14 @@ const configurationSchema = z.strictObject({
    * null for ever (docs/spec/replay.md, RD-9).
    */
   evidence: z
-    .strictObject({ folder: path, keepDays: z.int().min(1).max(36_500).nullable() })
+    .strictObject({
+      folder: path.default(HOME_PLACES.evidence),
+      keepDays: z.int().min(1).max(36_500).nullable().default(null),
+    })
     .default({ folder: HOME_PLACES.evidence, keepDays: null }),
   /**
-   * Where the log is kept: `database` is the connection string of a PostgreSQL database, which several servers may share (docs/spec/release-log.md,
-   * section 8), or null for a database in the home, of this server alone.
-   *
-   * How often the server logs a heartbeat (RP-36), and renews the checkpoint of a log to which nothing is appended (WT-22). */
+   * `database` is the connection string of a PostgreSQL database that several servers share (docs/spec/release-log.md, section 8), or null
+   * for a log in the home. How often the server logs a heartbeat (RP-36), and renews the checkpoint of a log to which nothing is appended (WT-22). */
   log: z
     .strictObject({
       heartbeatSeconds: z.int().min(60).max(86_400),

@@ -32,7 +32,7 @@ import { freezingCode, withFreeze, withOtherKeys } from './machine-record.ts';
 import type { Grant } from './messages.ts';
 import { capacityRefusals } from './refusals.ts';
 import { leaseHolder, type StandingFacts } from './standing.ts';
-import type { Challenge, LeaseRecord, ServerStorage } from './storage.ts';
+import type { Challenge, KnownMachine, LeaseRecord, ServerStorage } from './storage.ts';
 import type { ServerWitnesses } from './witnesses.ts';
 
 export interface ReleaseContext {
@@ -83,10 +83,13 @@ export async function release(context: ReleaseContext, body: Uint8Array): Promis
     await judgeRequest(verifier, basis, admitted, receivedAt, findBasis),
   );
   let made: DerivedDecision | undefined;
+  let { machines: standing } = judged.basis;
   const recorded = await governance.record((state, at) => {
     refuseOvertaken(basis, state, lab);
-    refuseMovedMachine(context, state, judged);
+    refuseMovedMachine(storage, state, standing);
     made = makeDecision(context, state, { admitted, judged, receivedAt }, at);
+    // A shared log may ask again, for a later place: what this request moved itself was no other request.
+    standing = standing.map((machine) => storage.findMachine(machine.identity) ?? machine);
     return made.entry;
   });
   if (made?.decision.outcome === 'granted') {
@@ -174,14 +177,12 @@ function withSuspicion({ opened }: Challenge, judged: JudgedEvidence): JudgedEvi
 
 /** A ratchet that two requests show at once moved for one of them only. @throws RefusalError `machine-overtaken` */
 function refuseMovedMachine(
-  { storage }: ReleaseContext,
+  storage: ServerStorage,
   state: GovernanceState,
-  { basis }: JudgedEvidence,
+  machines: readonly KnownMachine[],
 ): void {
   if ((state.releasePolicy?.policy.tpm?.ratchet ?? 'none') === 'none') return;
-  const isStanding = basis.machines.every(
-    ({ identity, moved }) => storage.findMachine(identity)?.moved === moved,
-  );
+  const isStanding = machines.every(({ identity, moved }) => storage.findMachine(identity)?.moved === moved);
   if (!isStanding) throw overtakenMachine();
 }
 

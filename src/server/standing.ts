@@ -18,7 +18,7 @@ export interface StandingFacts {
 }
 
 /** Who holds, or asks for, a lease. */
-export type Holder = Pick<JudgedEvidence, 'machine' | 'start'>;
+type Holder = Pick<JudgedEvidence, 'machine' | 'start'>;
 
 /** Of a lease: to whom it was granted. */
 export function leaseHolder(

@@ -5,12 +5,7 @@ import { enrol, requestRelease } from '../../src/agent/key-release.ts';
 import { DecisionReplay, type ReplayedDecision } from '../../src/audit/replay.ts';
 import type { DerivedDecisionEntry, LogEntry } from '../../src/governance/entries.ts';
 import { openReleasePolicyEngine, type ReleasePolicyEngine } from '../../src/policy/release-policy.ts';
-import {
-  decodeInputs,
-  encodeInputs,
-  partsOf,
-  type DecisionInputs,
-} from '../../src/server/decision-inputs.ts';
+import { decodeInputs, encodeInputs, type DecisionInputs } from '../../src/server/decision-inputs.ts';
 import type { Deletion } from '../../src/server/evidence-store.ts';
 import { Rederivation } from '../../src/server/rederivation.ts';
 import { digestOf } from '../support/governance.ts';

@@ -1,4 +1,4 @@
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -7,7 +7,8 @@ import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { toUtf8 } from '../../attestation/core/bytes.ts';
 import { digested, type Digested } from '../../src/server/decision-inputs.ts';
 import { EvidenceStore, type KeptInputs } from '../../src/server/evidence-store.ts';
-import { refusalCode } from '../support/refusal-code.ts';
+import { copyEvidenceStore } from '../../src/server/evidence-store-copy.ts';
+import { refusalCode, refusalCodeAsync } from '../support/refusal-code.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const DAY = 86_400;
@@ -59,6 +60,24 @@ describe('an evidence store', () => {
     const after = EvidenceStore.read(left);
     expect(after.find(part('inputs of a').digest)).toEqual(toUtf8('inputs of a'));
     after.close();
+  });
+
+  it('RD-7: is copied while its server writes, to one plain file, and never over anything', async () => {
+    const store = open();
+    store.keep(decisionOf('a', 1, 'request a'));
+    const to = join(await temporaryFolder(), 'copy');
+    await copyEvidenceStore(folder, to);
+    store.keep(decisionOf('b', 2));
+    expect(readdirSync(to)).toEqual(['evidence.sqlite']);
+    const copy = EvidenceStore.read(to);
+    expect(copy.find(part('request a').digest)).toEqual(toUtf8('request a'));
+    expect(copy.find(part('inputs of b').digest)).toBeUndefined();
+    copy.close();
+    expect(await refusalCodeAsync(() => copyEvidenceStore(folder, to))).toBe('file-exists');
+    const nothing = await temporaryFolder();
+    const other = join(nothing, 'other');
+    expect(await refusalCodeAsync(() => copyEvidenceStore(nothing, other))).toBe('evidence-store-not-opened');
+    expect(readdirSync(nothing)).toEqual([]);
   });
 
   it('a decision that cannot be kept whole leaves nothing of itself', () => {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import { registerAuditCopyStore } from './audit-copy-store.ts';
 import { registerAuditExport } from './audit-export.ts';
 import { registerAuditQuery } from './audit-query.ts';
 import { registerAuditReplay } from './audit-replay.ts';
@@ -11,6 +12,7 @@ const REGISTRATIONS = [
   registerAuditExport,
   registerAuditQuery,
   registerAuditReplay,
+  registerAuditCopyStore,
   registerAuditWhatIf,
 ];
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { LeaseClock } from '../../../src/agent/lease-clock-reader.ts';
 import { TpmClock } from '../../../src/agent/tpm/lease-clock-tpm.ts';
@@ -171,6 +171,19 @@ describe.skipIf(swtpmMissing !== undefined)('a machine that is set back, copied,
       expect(await world.answer(copy)).toBe('machine-frozen');
     }, 60_000);
   });
+
+  it('LC-31, RD-4: a log that asks again for the same entry does not take it for another request', async () => {
+    world = await RollbackWorld.build('required');
+    const { governance } = world.server.home;
+    const record = governance.record.bind(governance);
+    vi.spyOn(governance, 'record').mockImplementation((make) =>
+      record((state, at) => {
+        make(state, at);
+        return make(state, at);
+      }),
+    );
+    expect(await world.answer(world.machine.tpm)).toBe('accepted');
+  }, 60_000);
 
   it('the clock of the TPM cannot be set back', async () => {
     world = await RollbackWorld.build('exclusive');
