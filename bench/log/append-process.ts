@@ -1,6 +1,8 @@
 /** One writer of a log, with several who submit to it, each the next entry when the last was answered. */
 
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { openReleaseLog } from '../../src/log/log-folder.ts';
@@ -9,7 +11,7 @@ import { LogWitnesses } from '../../src/log/log-witnesses.ts';
 import { parseWitnessPolicy } from '../../src/log/witness-policy.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { moduleArguments, report } from '../support/program.ts';
-import { entryOf, ORIGIN, signerOf } from './work.ts';
+import { entryOf, ORIGIN, POLL_MILLISECONDS, readyFile, signerOf } from './work.ts';
 
 export interface AppendTask {
   /** With the checkpoint of this writer, and the database where that is SQLite. */
@@ -21,8 +23,8 @@ export interface AppendTask {
   readonly submitters: number;
   readonly entryBytes: number;
   readonly seconds: number;
-  /** When all writers begin: milliseconds since 1970. */
-  readonly startsAt: number;
+  /** A file that is made when all writers are ready. */
+  readonly gate: string;
   readonly witness?: { readonly policy: string; readonly authorityCertificate: string } | undefined;
 }
 
@@ -39,10 +41,10 @@ function witnessesOf({ witness }: AppendTask): LogWitnesses | undefined {
 }
 
 async function submit(log: ReleaseLog, submitter: number, task: AppendTask): Promise<readonly number[]> {
-  const { writer, entryBytes, startsAt, seconds } = task;
-  const endsAt = startsAt + seconds * 1000;
+  const { writer, entryBytes, seconds } = task;
+  const endsAt = performance.now() + seconds * 1000;
   const milliseconds: number[] = [];
-  for (let i = 0; Date.now() < endsAt; i += 1) {
+  for (let i = 0; performance.now() < endsAt; i += 1) {
     const entry = entryOf(writer * 1000 + submitter, i, entryBytes);
     const startedAt = performance.now();
     const { checkpoint } = await log.append(entry, { idempotencyKey: randomUUID() });
@@ -59,9 +61,8 @@ const log = await openReleaseLog(task.folder, identity, {
   database: task.database,
   witnesses: witnessesOf(task),
 });
-const wait = task.startsAt - Date.now();
-if (wait < 0) throw new Error('the machine is too busy: a writer was not ready when all should begin');
-await delay(wait);
+await writeFile(readyFile(task.folder), '');
+while (!existsSync(task.gate)) await delay(POLL_MILLISECONDS);
 const submitters = Array.from({ length: task.submitters }, (_, i) => submit(log, i, task));
 const milliseconds = (await Promise.all(submitters)).flat();
 await log.close();

@@ -1,12 +1,14 @@
 /** How fast entries are logged, and how long each waits for its proof. */
 
-import { cp, mkdir, open } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { createReleaseLog } from '../../src/log/log-folder.ts';
 import { runModule } from '../support/program.ts';
 import type { AppendReport, AppendTask } from './append-process.ts';
-import { newLogKey, ORIGIN, signerOf } from './work.ts';
+import { newLogKey, ORIGIN, POLL_MILLISECONDS, readyFile, signerOf } from './work.ts';
 
 const PROCESS = new URL('./append-process.ts', import.meta.url);
 const ENTRY_BYTES = 300;
@@ -31,8 +33,6 @@ export interface Conditions {
   /** Exists; its disk is the one that is measured. */
   readonly folder: string;
   readonly seconds: number;
-  /** For the writers to start in. */
-  readonly readySeconds: number;
   readonly signal: AbortSignal;
   /** Makes an empty database of PostgreSQL; undefined where there is no server. */
   readonly createDatabase: (() => Promise<string>) | undefined;
@@ -46,7 +46,7 @@ export async function measureAppending(
   name: string,
   conditions: Conditions,
 ): Promise<Appending> {
-  const { seconds, readySeconds, signal } = conditions;
+  const { seconds, signal } = conditions;
   const privateKey = newLogKey();
   const { folders, database } = await createLog(
     manner,
@@ -55,22 +55,28 @@ export async function measureAppending(
     conditions,
   );
   const witness = manner.witnessed ? conditions.addWitness(privateKey) : undefined;
-  const startsAt = Date.now() + readySeconds * 1000;
-  const common = { privateKey, database, witness, seconds, startsAt, entryBytes: ENTRY_BYTES };
-  const reports = await Promise.all(
+  const gate = join(conditions.folder, name, 'gate');
+  const common = { privateKey, database, witness, seconds, gate, entryBytes: ENTRY_BYTES };
+  const reports = Promise.all(
     folders.map(async (folder, writer) => {
       const task: AppendTask = { ...common, folder, writer, submitters: manner.submitters };
       const { result } = await runModule(PROCESS, task, { signal });
       return (result as AppendReport).milliseconds;
     }),
   );
-  const sorted = reports.flat().toSorted((left, right) => left - right);
+  await Promise.race([reports, openGate(gate, folders)]);
+  const sorted = (await reports).flat().toSorted((left, right) => left - right);
   return {
     ...manner,
     perSecond: sorted.length / seconds,
     p50Milliseconds: percentile(sorted, 0.5),
     p99Milliseconds: percentile(sorted, 0.99),
   };
+}
+
+async function openGate(gate: string, folders: readonly string[]): Promise<void> {
+  while (!folders.every((folder) => existsSync(readyFile(folder)))) await delay(POLL_MILLISECONDS);
+  await writeFile(gate, '');
 }
 
 /** Each writer keeps the checkpoint in a folder of its own. */

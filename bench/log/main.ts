@@ -18,7 +18,6 @@ import { LocalWitnesses } from './witnesses.ts';
 interface Options {
   readonly only?: 'append' | 'read';
   readonly seconds: number;
-  readonly ready: number;
   readonly entries: number;
   readonly runs: number;
   readonly folder: string;
@@ -47,7 +46,6 @@ async function appendAll(
   const conditions = {
     folder,
     seconds: options.seconds,
-    readySeconds: options.ready,
     signal,
     createDatabase: cluster === undefined ? undefined : () => cluster.createDatabase(),
     addWitness: (privateKey: string) => witnesses.add(privateKey),
@@ -106,7 +104,6 @@ const command = new Command('bench:log')
   .description('Measures how fast decisions are logged, and how fast a long log is verified.')
   .addOption(new Option('--only <part>', 'one of the two parts').choices(['append', 'read']))
   .option('--seconds <number>', 'of each way of appending', parsePositiveInteger, 5)
-  .option('--ready <seconds>', 'for writers to start in, more on a busy machine', parsePositiveInteger, 3)
   .option('--entries <number>', 'of the long log', parsePositiveInteger, 1_000_000)
   .option('--runs <number>', 'of each reading', parsePositiveInteger, 3)
   .option('--folder <path>', 'on the disk that is measured', tmpdir())

@@ -1,6 +1,7 @@
 /** The log that is measured: who it is, and entries of the size of a decision. */
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { join } from 'node:path';
 
 import { ed25519NoteSigner, type NoteSigner } from '../../src/log/note.ts';
 
@@ -31,6 +32,13 @@ export function signerOf(privateKey: string): NoteSigner {
 /** No two are alike, as no two decisions are. */
 export function entryOf(writer: number, index: number, bytes: number): Uint8Array {
   return Buffer.from(`{"writer":${writer},"index":${index}}`.padEnd(bytes, '.'));
+}
+
+export const POLL_MILLISECONDS = 5;
+
+/** Made by a writer that has opened its log. */
+export function readyFile(folder: string): string {
+  return join(folder, 'ready');
 }
 
 /** What a process that measures itself reports. */

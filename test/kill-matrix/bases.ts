@@ -4,6 +4,7 @@ import { cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { demand, History } from './history.ts';
+import type { Workshop } from './matrix.ts';
 import { runTraced, type Call } from './strace.ts';
 import type { Work } from './work.ts';
 
@@ -16,18 +17,22 @@ export interface Base {
 export const NO_BASE: Base = { folder: undefined, history: new History() };
 
 /** Five entries, closed in good order: the next process begins a new write-ahead log. */
-export async function closedBase(parent: string): Promise<Base> {
-  const folder = join(parent, 'closed');
-  await mkdir(folder);
-  const { events } = await runTraced({ folder, creates: true, batches: [['1'], ['2', '3'], ['4'], ['5']] });
-  return baseOf(folder, events, 5);
+export function closedBase(workshop: Workshop): Promise<Base> {
+  return workshop.once('base-closed', async (folder) => {
+    const work = { folder, creates: true, batches: [['1'], ['2', '3'], ['4'], ['5']] };
+    return baseOf(folder, (await runTraced(work)).events, 5);
+  });
 }
 
 /** SQLite moves a write-ahead log of 1000 pages into the database: of these entries, the first two of the next work. */
 const NEARLY_FULL = 43;
 
 /** Killed when its write-ahead log was nearly full: the next process recovers it, and moves it into the database. */
-export async function fullBase(parent: string): Promise<Base> {
+export function fullBase(workshop: Workshop): Promise<Base> {
+  return workshop.once('base-full', makeFullBase);
+}
+
+async function makeFullBase(parent: string): Promise<Base> {
   const work = {
     creates: true,
     batches: Array.from({ length: NEARLY_FULL }, (_, i) => [`${i + 1}*60000`]),
@@ -49,8 +54,12 @@ function firstOfClosing(calls: readonly Call[]): Call {
 }
 
 /** Five entries, killed before its write-ahead log was moved: all that it acknowledged stands there alone. */
-export async function killedBase(parent: string): Promise<Base> {
-  const closed = await closedBase(parent);
+export async function killedBase(workshop: Workshop): Promise<Base> {
+  const closed = await closedBase(workshop);
+  return await workshop.once('base-killed', (folder) => makeKilledBase(closed, folder));
+}
+
+async function makeKilledBase(closed: Base, parent: string): Promise<Base> {
   const work = { batches: [['6'], ['7'], ['8', '9']] };
   const [counted, killed] = [join(parent, 'counted'), join(parent, 'killed')];
   await mkdir(counted);

@@ -32,8 +32,8 @@ export const DAMAGE_ROWS: readonly Row[] = [
   {
     fault: 'a bit of the database is flipped',
     expected: [COMES_BACK, ...AT_OPENING, ...BY_READERS.map((code) => `${code}${AFTER_OPENING}`)],
-    points: async ({ folder }) => {
-      const base = await closedBase(folder);
+    points: async (workshop) => {
+      const base = await closedBase(workshop);
       const { length } = await readFile(join(base.folder ?? '', 'log.sqlite'));
       return Array.from({ length: Math.floor(length / FLIP_STEP_BYTES) }, (_, i) =>
         changedPoint(`byte ${i * FLIP_STEP_BYTES}`, base, 'log.sqlite', (bytes) =>
@@ -48,8 +48,8 @@ function walRow(fault: string, change: (bytes: Buffer, at: number) => Buffer): R
   return {
     fault,
     expected: [COMES_BACK, 'log-rolled-back'],
-    points: async ({ folder }) => {
-      const base = await killedBase(folder);
+    points: async (workshop) => {
+      const base = await killedBase(workshop);
       const { length } = await readFile(join(base.folder ?? '', 'log.sqlite-wal'));
       const frames = Math.floor((length - WAL_HEADER_BYTES) / FRAME_BYTES);
       return Array.from({ length: frames }, (_, i) =>

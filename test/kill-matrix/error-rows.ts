@@ -25,8 +25,8 @@ function errorRow(fault: string, names: RegExp, failure: Failure): Row {
     fault,
     expected: [COMES_BACK],
     points: async (workshop) => {
-      const base = await closedBase(workshop.folder);
-      const calls = await callsOf(base, WITNESSED, workshop);
+      const base = await closedBase(workshop);
+      const calls = await callsOf('error', base, WITNESSED, workshop);
       return calls
         .filter(({ name }) => names.test(name))
         .map((call) => errorPoint(call, failure, base, workshop));

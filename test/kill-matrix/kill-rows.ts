@@ -1,8 +1,5 @@
 /** The process is killed before each call in turn by which an append changes the disk. */
 
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-
 import { createReleaseLog } from '../../src/log/log-folder.ts';
 import { closedBase, fullBase, NO_BASE, workOn, type Base } from './bases.ts';
 import { demand, type Recovery } from './history.ts';
@@ -16,7 +13,7 @@ export const BATCHES: readonly (readonly string[])[] = [['a'], ['b'], ['c', 'd',
 export const LONG_BATCHES = [['a*60000'], ['b*60000'], ['c*60000']];
 
 interface Setting {
-  readonly base: (folder: string) => Promise<Base>;
+  readonly base: (workshop: Workshop) => Promise<Base>;
   readonly batches: readonly (readonly string[])[];
   readonly witnessed: boolean;
 }
@@ -38,8 +35,8 @@ function killRow(fault: string, setting: Setting): Row {
     fault,
     expected: [COMES_BACK],
     points: async (workshop) => {
-      const base = await setting.base(workshop.folder);
-      const calls = await callsOf(base, setting, workshop);
+      const base = await setting.base(workshop);
+      const calls = await callsOf(fault, base, setting, workshop);
       return calls.map((call) => killPoint(call, base, setting, workshop));
     },
   };
@@ -47,14 +44,15 @@ function killRow(fault: string, setting: Setting): Row {
 
 /** All that an undisturbed run does. */
 export async function callsOf(
+  name: string,
   base: Base,
   { batches, witnessed }: Omit<Setting, 'base'>,
-  { folder, witnesses }: Workshop,
+  workshop: Workshop,
 ): Promise<readonly Call[]> {
-  const place = join(folder, 'undisturbed');
-  await mkdir(place);
-  const witness = witnessed ? witnesses.add() : undefined;
-  return (await runTraced(await workOn(base, place, { batches, witness: witness?.address }))).calls;
+  return await workshop.once(`undisturbed-${name}`, async (place) => {
+    const witness = witnessed ? workshop.witnesses.add() : undefined;
+    return (await runTraced(await workOn(base, place, { batches, witness: witness?.address }))).calls;
+  });
 }
 
 function killPoint(call: Call, base: Base, { batches, witnessed }: Setting, { witnesses }: Workshop): Point {

@@ -8,15 +8,9 @@ import { Command } from 'commander';
 
 import { parsePositiveInteger } from '../../src/cli/arguments.ts';
 import { describeFailure } from '../../src/cli/failure.ts';
-import { DAMAGE_ROWS } from './damage-rows.ts';
-import { ERROR_ROWS } from './error-rows.ts';
-import { KILL_ROWS } from './kill-rows.ts';
-import { OPERATOR_ROWS } from './operator-rows.ts';
-import { POWER_ROWS } from './power-rows.ts';
-import { describeResults, runRow, type RowResult } from './matrix.ts';
+import { describeResults, runRow, Workshop, type RowResult } from './matrix.ts';
+import { ROWS } from './rows.ts';
 import { WitnessService } from './witness-service.ts';
-
-const ROWS = [...KILL_ROWS, ...POWER_ROWS, ...ERROR_ROWS, ...DAMAGE_ROWS, ...OPERATOR_ROWS];
 
 interface Options {
   readonly most: number;
@@ -26,10 +20,11 @@ interface Options {
 async function main({ most, only = '' }: Options): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'weightgate-kill-matrix-'));
   await using witnesses = await WitnessService.start();
+  const workshop = new Workshop(folder, witnesses);
   const results: RowResult[] = [];
   try {
     for (const row of ROWS.filter(({ fault }) => fault.includes(only))) {
-      results.push(await runRow(row, { folder, witnesses }, most));
+      results.push(await runRow(row, workshop, most));
       process.stderr.write(`${row.fault}: done\n`);
     }
   } finally {

@@ -10,10 +10,29 @@ import type { Recovery } from './history.ts';
 import type { WitnessService } from './witness-service.ts';
 
 /** What every row has to work with. */
-export interface Workshop {
-  /** Exists, and is empty. */
+export class Workshop {
+  /** Exists. */
   readonly folder: string;
   readonly witnesses: WitnessService;
+  private readonly made = new Map<string, Promise<unknown>>();
+
+  constructor(folder: string, witnesses: WitnessService) {
+    this.folder = folder;
+    this.witnesses = witnesses;
+  }
+
+  /** Makes what several rows begin with, in a folder of its name. */
+  once<T>(name: string, make: (folder: string) => Promise<T>): Promise<T> {
+    const known = this.made.get(name) ?? this.makeIn(name, make);
+    this.made.set(name, known);
+    return known as Promise<T>;
+  }
+
+  private async makeIn<T>(name: string, make: (folder: string) => Promise<T>): Promise<T> {
+    const folder = join(this.folder, name);
+    await mkdir(folder);
+    return await make(folder);
+  }
 }
 
 /** One fault that strikes once. */
@@ -49,7 +68,7 @@ export interface RowResult {
 export async function runRow(row: Row, workshop: Workshop, most: number): Promise<RowResult> {
   const place = join(workshop.folder, row.fault.replace(/\W+/g, '-'));
   await mkdir(place);
-  const all = await row.points({ ...workshop, folder: place });
+  const all = await row.points(workshop);
   const outcomes: Record<string, number> = {};
   const recoveryMilliseconds: number[] = [];
   const violations = all.length === 0 ? ['there is no point at which it could strike'] : [];

@@ -1,12 +1,9 @@
 /** The power is cut after each step in turn, and of what was not synced by then something or nothing survives. */
 
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-
 import { closedBase, fullBase, workOn, type Base } from './bases.ts';
 import { BATCHES, LONG_BATCHES } from './kill-rows.ts';
 import { changes, LOSSES, LossyDisk, writeFolder, type Loss } from './lossy-disk.ts';
-import { COMES_BACK, evenly, type Point, type Row } from './matrix.ts';
+import { COMES_BACK, evenly, type Point, type Row, type Workshop } from './matrix.ts';
 import { recordSteps, type Step } from './strace.ts';
 import { readEvents } from './work.ts';
 
@@ -27,19 +24,18 @@ export const POWER_ROWS: readonly Row[] = LOSSES.flatMap((loss) => [
 function powerRow(
   fault: string,
   loss: Loss,
-  makeBase: (folder: string) => Promise<Base>,
+  makeBase: (workshop: Workshop) => Promise<Base>,
   batches: readonly (readonly string[])[],
   most = Number.POSITIVE_INFINITY,
 ): Row {
   return {
     fault,
     expected: [COMES_BACK],
-    points: async ({ folder }) => {
-      const base = await makeBase(folder);
-      const place = join(folder, 'undisturbed');
-      await mkdir(place);
-      const work = await workOn(base, place, { batches });
-      const steps = await recordSteps(work);
+    points: async (workshop) => {
+      const base = await makeBase(workshop);
+      const steps = await workshop.once(`recorded-${makeBase.name}`, async (place) =>
+        recordSteps(await workOn(base, place, { batches })),
+      );
       const ends = [...steps.keys()].filter((i) => changes(loss, steps[i] as Step));
       return evenly(ends, most).map((i) => powerPoint(base, steps.slice(0, i + 1), loss, batches.flat()));
     },
