@@ -74,9 +74,8 @@ export async function openExports(paths: readonly string[], trust: LogTrust): Pr
   const bundles = new BundleReader(() => entriesOf(ranges), newest.size);
   return async (path) => {
     if (path === 'checkpoint') return toUtf8(newest.note);
-    const tile = parseTilePath(path);
-    if (tile?.level !== 'entries') return undefined;
-    return await bundles.read(tile.index, tile.width);
+    const { level, index, width } = parseTilePath(path);
+    return level === 'entries' ? await bundles.read(index, width) : undefined;
   };
 }
 
