@@ -138,11 +138,17 @@ export class Monitor {
       problem = alarmOfFailure(error, 'entries-refused');
     }
     if (problem !== undefined) {
-      this.#followed = await follow(this.#copy, this.#trust, this.#settings);
+      await this.#goBack();
       await raise(problem);
       return false;
     }
-    for await (const line of found.lines()) await raise(JSON.parse(line) as MonitorAlarm);
+    try {
+      for await (const line of found.lines()) await raise(JSON.parse(line) as MonitorAlarm);
+    } catch (error) {
+      // What was not said is looked at again.
+      await this.#goBack();
+      throw error;
+    }
     await this.#arrive(newest.checkpoint);
     return true;
   }
@@ -189,6 +195,11 @@ export class Monitor {
     for (const { size, note } of notes)
       evidence.push(await this.#copy.keepEvidence(`${alarm}-${size}`, note));
     return { alarm, text, evidence };
+  }
+
+  /** To where everything was looked at and said. */
+  async #goBack(): Promise<void> {
+    this.#followed = await follow(this.#copy, this.#trust, this.#settings);
   }
 
   async #arrive(checkpoint: VerifiedCheckpoint): Promise<void> {
