@@ -16,6 +16,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Register>> = new Map([
   ['verify', async () => (await import('./commands/verify.ts')).registerVerify],
   ['bundle', async () => (await import('./commands/bundle.ts')).registerBundle],
   ['serve', async () => (await import('./commands/serve.ts')).registerServe],
+  ['log', async () => (await import('./commands/log.ts')).registerLog],
   ['lab', async () => (await import('./commands/lab.ts')).registerLab],
   ['model', async () => (await import('./commands/model.ts')).registerModel],
   ['release', async () => (await import('./commands/release.ts')).registerRelease],

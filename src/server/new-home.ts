@@ -94,7 +94,8 @@ export async function createServerHome(home: NewHome, signal?: AbortSignal): Pro
   }
 }
 
-async function refuseExistingHome(path: string): Promise<void> {
+/** @throws RefusalError `home-exists` */
+export async function refuseExistingHome(path: string): Promise<void> {
   const names = await readdir(path).catch(() => []);
   if (names.length === 0) return;
   const facts = { field: path, expected: 'no folder, or an empty one', found: `${names.length} files` };

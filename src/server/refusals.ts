@@ -148,6 +148,10 @@ export const homeRefusals = defineRefusals('environment', {
     means: 'The home of a new server could not be made completely.',
     hint: 'Check free space and permissions; nothing partial was left behind.',
   },
+  'home-not-shared': {
+    means: 'The log of this home is of one server alone.',
+    hint: 'Only a log that was begun in PostgreSQL can have several servers (weightgate init --log-database-file).',
+  },
   'home-not-found': {
     means: 'The folder is not the home of a server.',
     hint: 'Make one with weightgate init, or give its path.',

@@ -121,7 +121,7 @@ export class TestServer {
     return await TestServer.run(path, new TestClock(), ready.identity, await makeEnrollableTpm());
   }
 
-  private static async run(
+  static async run(
     path: string,
     clock: TestClock,
     identity: HomeIdentity,
@@ -149,7 +149,8 @@ export class TestServer {
     return { path, identity };
   }
 
-  private async stateAll(): Promise<void> {
+  /** What a server must have been told before it grants. */
+  async stateAll(): Promise<void> {
     const { accreditation, model, releasePolicy, toResearch, referenceValues } = examplePredicates;
     const { software, endorsementKeyDigest } = this.tpm;
     const machines = [{ name: 'rack-1', endorsementKeyDigest }];

@@ -7,7 +7,9 @@ import { MODES, type Mode } from '../../governance/fields.ts';
 import { EVALUATION_ORIGIN_SUFFIX } from '../../governance/fold.ts';
 import { createTrustRoot, type Person } from '../../governance/trust-root.ts';
 import type { CustodyProviderName } from '../../keys/custody.ts';
+import { fromUtf8 } from '../../../attestation/core/bytes.ts';
 import { systemClock } from '../../platform/clock.ts';
+import { readFileBounded } from '../../platform/files.ts';
 import { writeServerProfile, type ServerProfile } from '../../platform/server-profile.ts';
 import { createServerHome } from '../../server/new-home.ts';
 import {
@@ -26,6 +28,7 @@ import { readPassphrase } from '../passphrase.ts';
 
 /** The one role of the trust root that this command makes; roots with more are written by hand. */
 const ROLE = 'release-manager';
+const MAX_CONNECTION_BYTES = 4096;
 
 interface InitOptions {
   readonly mode: Mode;
@@ -35,6 +38,7 @@ interface InitOptions {
   readonly quorum: number;
   readonly listen: { readonly host: string; readonly port: number };
   readonly name: readonly string[];
+  readonly logDatabaseFile?: string;
   readonly custody?: CustodyProviderName;
   readonly custodySettings?: string;
   readonly passphraseFile?: string;
@@ -79,16 +83,35 @@ async function writeProfileOrRemove(home: string, profile: ServerProfile): Promi
   }
 }
 
+/** In a file, since it may hold a password (CL-3). */
+async function readConnection(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  const [line = ''] = fromUtf8(await readFileBounded(file, MAX_CONNECTION_BYTES), file).split('\n', 1);
+  return line.trim();
+}
+
 async function init(home: string, options: InitOptions): Promise<void> {
   const { mode, origin, organisation, quorum, listen, name } = options;
   requireOriginOfMode(mode, origin);
   const persons = await Promise.all(options.person.map((person) => personOf(person, organisation)));
   const trustRoot = createTrustRoot({ mode, persons, role: ROLE, quorumPersons: quorum });
   const custody = await chosenCustody(options);
+  const database = await readConnection(options.logDatabaseFile);
   const passphrase = await readPassphrase(options.passphraseFile, `the new server ${home}`);
   const identity = await withInterruption((signal) =>
     createServerHome(
-      { path: home, mode, origin, trustRoot, listen, names: name, passphrase, custody, clock: systemClock },
+      {
+        path: home,
+        mode,
+        origin,
+        trustRoot,
+        listen,
+        names: name,
+        database,
+        passphrase,
+        custody,
+        clock: systemClock,
+      },
       signal,
     ),
   );
@@ -137,6 +160,10 @@ export function registerInit(program: Command): void {
       new Option('--name <host>', 'name under which clients reach it; several times')
         .argParser(collectHosts)
         .default([], 'those of this machine'),
+    )
+    .option(
+      '--log-database-file <file>',
+      'file whose first line is the postgresql://… of an empty database for the log, for several servers; by default the log lies in the home',
     )
     .addOption(
       providerOption('--custody', 'who holds the wrapping keys; by default a file, in evaluation only'),
