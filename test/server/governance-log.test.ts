@@ -3,7 +3,15 @@ import { describe, expect, it } from 'vitest';
 import { encodeEntry, statementEntry } from '../../src/governance/entries.ts';
 import { makeStatement, signByEach } from '../../src/governance/statements.ts';
 import { leafHash } from '../../src/log/merkle.ts';
-import { GovernanceLog, type EntryLog, type LoggedEntry } from '../../src/server/governance-log.ts';
+import type { EntryMaker } from '../../src/log/release-log.ts';
+import { storageBusyRefusals } from '../../src/log/storage.ts';
+import type { EntryFollower } from '../../src/log/writer-tree.ts';
+import {
+  GovernanceLog,
+  type EntryLog,
+  type LoggedEntry,
+  type SharedEntryLog,
+} from '../../src/server/governance-log.ts';
 import {
   exampleGenesis,
   examplePredicates,
@@ -47,11 +55,9 @@ class HeldLog implements EntryLog {
   }
 }
 
-async function holdBy(signer = signers.anna) {
-  const [envelope] = await signByEach(
-    makeStatement('hold/v1', predicateOf('hold/v1', examplePredicates.hold)),
-    [signer],
-  );
+async function holdBy(signer = signers.anna, changes: object = {}) {
+  const predicate = { ...examplePredicates.hold, ...changes };
+  const [envelope] = await signByEach(makeStatement('hold/v1', predicateOf('hold/v1', predicate)), [signer]);
   return (_state: unknown, time: number) => statementEntry(time, envelope!);
 }
 
@@ -171,5 +177,108 @@ describe('the state of governance in a server', () => {
     const next = governance.record(enrolment(999));
     held.answer();
     expect((await next).index).toBe(BigInt(governance.state.size - 1));
+  });
+});
+
+/** A log of several servers whose turn comes when a test says so. */
+class TurnLog implements SharedEntryLog, EntryLog {
+  readonly shared = this;
+  isStopped = false;
+  follower!: EntryFollower;
+  private makers: { make: EntryMaker; resolve(logged: LoggedEntry): void; reject(error: unknown): void }[] =
+    [];
+
+  append(): Promise<LoggedEntry> {
+    return Promise.reject(new Error('made without its place'));
+  }
+
+  appendMade(make: EntryMaker): Promise<LoggedEntry> {
+    return new Promise((resolve, reject) => {
+      this.makers.push({ make, resolve, reject });
+    });
+  }
+
+  attach(follower: EntryFollower): Promise<void> {
+    this.follower = follower;
+    return Promise.resolve();
+  }
+
+  refresh(): Promise<void> {
+    return this.isStopped ? Promise.reject(new Error('gone')) : Promise.resolve();
+  }
+
+  /** Has the waiting entries made from an index on, without an answer yet. */
+  make(from: number): readonly Uint8Array[] {
+    return this.makers.map(({ make }, i) => make(BigInt(from + i)));
+  }
+
+  settle(from: number, entries: readonly Uint8Array[]): void {
+    this.follower.settle();
+    for (const [i, waiting] of this.makers.splice(0).entries()) {
+      waiting.resolve({ index: BigInt(from + i), leafHash: leafHash(entries[i]!), proof: '' });
+    }
+  }
+
+  fail(error: unknown): void {
+    for (const waiting of this.makers.splice(0)) waiting.reject(error);
+  }
+}
+
+describe('the state of governance on a shared log', () => {
+  async function openShared() {
+    const { entries } = await readyLog();
+    const log = new TurnLog();
+    const governance = await GovernanceLog.open(log, stream(entries.map(encodeEntry)), clock);
+    return { log, governance, size: entries.length };
+  }
+
+  it('TL-41: an entry is made at its place, and made again when another server took that', async () => {
+    const { log, governance, size } = await openShared();
+    const make = await holdBy();
+    const seen: number[] = [];
+    const recorded = governance.record((state, time) => {
+      seen.push(state.size);
+      return make(state, time);
+    });
+    expect(governance.state.holds.size).toBe(0);
+    log.make(size);
+    expect(governance.state.holds.size).toBe(1);
+    log.follower.discard();
+    expect(governance.state.holds.size).toBe(0);
+    const other = await holdBy(signers.anna, { target: { kind: 'all', id: 'all' } });
+    log.follower.follow(encodeEntry(other({}, at)), BigInt(size));
+    expect(governance.state.size).toBe(size + 1);
+    log.settle(size + 1, log.make(size + 1));
+    expect((await recorded).index).toBe(BigInt(size + 1));
+    expect(seen).toEqual([size, size + 1]);
+    expect(governance.state.holds.size).toBe(2);
+  });
+
+  it('TL-41: an entry of another server that is against the rules is not taken in', async () => {
+    const { log, governance, size } = await openShared();
+    const mallory = await holdBy(signers.mallory);
+    const before = governance.state;
+    expect(
+      refusalCode(() => {
+        log.follower.follow(encodeEntry(mallory({}, at)), BigInt(size));
+      }),
+    ).toBe('dsse-threshold');
+    expect(governance.state).toBe(before);
+  });
+
+  it('TL-44: what is known not to stand may be tried again; a log that stopped decides nothing', async () => {
+    const { log, governance } = await openShared();
+    const make = await holdBy();
+    const first = governance.record(make);
+    const facts = { field: 'head', expected: 'a turn', found: 'none' };
+    log.fail(storageBusyRefusals.error('log-storage-busy', facts));
+    expect(await refusalCodeAsync(() => first)).toBe('server-busy');
+    expect(governance.isStopped).toBe(false);
+    const second = governance.record(make);
+    log.isStopped = true;
+    log.fail(new Error('gone'));
+    expect(await refusalCodeAsync(() => second)).toBe('server-stopped');
+    expect(await refusalCodeAsync(() => governance.refresh())).toBe('server-stopped');
+    expect(await refusalCodeAsync(() => governance.record(make))).toBe('server-stopped');
   });
 });
