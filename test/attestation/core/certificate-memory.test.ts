@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import {
   CertificateMemory,
+  oncePer,
   remembered,
   rememberedDocument,
 } from '../../../attestation/core/certificate-memory.ts';
@@ -152,5 +153,25 @@ describe('a memory of documents', () => {
     expect(() => rememberedDocument(memory, document, refuse)).toThrow('refused');
     expect(() => rememberedDocument(memory, document, refuse)).toThrow('refused');
     expect(times).toBe(2);
+  });
+});
+
+describe('what follows from an object alone', () => {
+  it('is found out once for each object, and again after an error', () => {
+    let times = 0;
+    const lengthOf = oncePer((source: { readonly text: string }) => {
+      times += 1;
+      if (source.text === '') throw new RangeError('empty');
+      return { length: source.text.length };
+    });
+    const source = { text: 'abc' };
+    expect(lengthOf(source)).toEqual({ length: 3 });
+    expect(lengthOf(source)).toBe(lengthOf(source));
+    expect(times).toBe(1);
+    expect(lengthOf({ text: 'abc' })).not.toBe(lengthOf(source));
+    const empty = { text: '' };
+    expect(() => lengthOf(empty)).toThrow(RangeError);
+    expect(() => lengthOf(empty)).toThrow(RangeError);
+    expect(times).toBe(4);
   });
 });

@@ -1,10 +1,22 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { fromBase64, fromHex, fromUtf8, toBase64, toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
+import {
+  concatBytes,
+  equalBytes,
+  excerpt,
+  fromBase64,
+  fromHex,
+  fromUtf8,
+  isZero,
+  toBase64,
+  toHex,
+  toUtf8,
+} from '../../../attestation/core/bytes.ts';
 import { decodeCanonicalJson, encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import type { JsonValue } from '../../../attestation/core/canonical-json.ts';
 import {
+  anyShape,
   base64Shape,
   booleanShape,
   hexShape,
@@ -21,10 +33,13 @@ import {
   constantBytes,
   counted,
   decode,
+  dependent,
   encode,
   fixedBytes,
   itemsToEnd,
   littleEndian,
+  refuseTag,
+  remainingBytes,
   reserved,
   sized,
   sizedBytes,
@@ -32,7 +47,8 @@ import {
   variants,
 } from '../../../attestation/core/layout.ts';
 import type { Layout } from '../../../attestation/core/layout.ts';
-import { refusalCode } from '../../support/refusal-code.ts';
+import { isRefusal } from '../../../attestation/core/refusal.ts';
+import { refusalCode, refusalOf } from '../../support/refusal-code.ts';
 
 describe('texts of bytes', () => {
   it('W11: hex and base64 read back what they write', () => {
@@ -251,5 +267,327 @@ describe('layouts', () => {
     expect(code({ large: -1n })).toBe('layout-value');
     expect(code({ items: [Uint8Array.of(1)] })).toBe('layout-value');
     expect(code({ text: new Uint8Array(256) })).toBe('layout-value');
+  });
+});
+
+/** What was thrown behind a refusal. */
+function causeOf(action: () => unknown): unknown {
+  try {
+    action();
+  } catch (error) {
+    if (isRefusal(error)) return error.cause;
+  }
+  return undefined;
+}
+
+describe('refusals of texts', () => {
+  it('W11: show what was found and where', () => {
+    const facts = { field: 'a.b', found: 'AB' };
+    expect(refusalOf(() => fromHex('AB', 'a.b'))).toMatchObject({ code: 'hex-malformed', ...facts });
+    expect(refusalOf(() => fromBase64('AB', 'a.b'))).toMatchObject({ code: 'base64-malformed', ...facts });
+    const malformed = (): string => fromUtf8(Uint8Array.of(0x41, 0xff), 'a.b');
+    expect(refusalOf(malformed)).toMatchObject({ field: 'a.b', found: '2 bytes that are not' });
+    expect(causeOf(malformed)).toBeInstanceOf(TypeError);
+  });
+
+  it('show texts of others in 64 printable characters', () => {
+    expect(excerpt('a'.repeat(64))).toBe('a'.repeat(64));
+    expect(excerpt('a'.repeat(65))).toBe(`${'a'.repeat(64)}… (65 characters)`);
+    expect(excerpt(' ~\x1f\x7f\u20ac\n')).toBe(' ~????');
+  });
+});
+
+describe('bytes', () => {
+  it('W11: have one base64 each, also where the last digit has unused bits', () => {
+    expect(fromBase64('AQ==', 'x')).toEqual(Uint8Array.of(1));
+    expect(fromBase64('AQI=', 'x')).toEqual(Uint8Array.of(1, 2));
+    expect(fromBase64('', 'x')).toEqual(new Uint8Array(0));
+    for (const text of ['AE==', 'AI==', 'AQJ=', 'AQK_', '====']) {
+      expect({ text, code: refusalCode(() => fromBase64(text, 'x')) }).toEqual({
+        text,
+        code: 'base64-malformed',
+      });
+    }
+  });
+
+  it('W11: are text with the mark that it begins with', () => {
+    expect(fromUtf8(Uint8Array.of(0xef, 0xbb, 0xbf, 0x41), 'x')).toBe('\ufeffA');
+  });
+
+  it('are compared whole', () => {
+    const bytes = Uint8Array.of(1, 2, 3);
+    expect(equalBytes(bytes, Uint8Array.of(1, 2, 3))).toBe(true);
+    for (const other of [
+      [1, 2],
+      [1, 2, 3, 0],
+      [1, 2, 4],
+      [0, 2, 3],
+      [2, 1, 3],
+    ]) {
+      expect(equalBytes(bytes, Uint8Array.from(other))).toBe(false);
+    }
+    expect([[], [0, 0], [0, 1], [1, 0]].map((values) => isZero(Uint8Array.from(values)))).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(concatBytes(bytes, new Uint8Array(0), Uint8Array.of(4))).toEqual(Uint8Array.of(1, 2, 3, 4));
+  });
+});
+
+describe('refusals of canonical JSON', () => {
+  const read = (text: string, maxBytes = 1000): JsonValue =>
+    decodeCanonicalJson(toUtf8(text), { maxBytes }, 'doc');
+
+  it('W11: begin above the bound of the reader', () => {
+    expect(read('[1,2]', 5)).toEqual([1, 2]);
+    expect(refusalOf(() => read('[1,2]', 4))).toMatchObject({
+      code: 'json-too-large',
+      field: 'doc',
+      expected: 'at most 4 bytes',
+      found: '5 bytes',
+    });
+  });
+
+  it('W11: say which document it was, and what its parser said', () => {
+    expect(refusalOf(() => read('[1, 2]'))).toMatchObject({ code: 'json-not-canonical', field: 'doc' });
+    expect(refusalOf(() => read('[1'))).toMatchObject({ code: 'json-malformed', field: 'doc' });
+    expect(causeOf(() => read('[1'))).toBeInstanceOf(SyntaxError);
+    expect(refusalOf(() => decodeCanonicalJson(Uint8Array.of(0xff), { maxBytes: 9 }, 'doc')).field).toBe(
+      'doc',
+    );
+  });
+
+  it.each<[JsonValue, string, string]>([
+    [{ a: [1, 0.5] }, 'document.a[1]', '0.5'],
+    [[2 ** 53], 'document[0]', '9007199254740992'],
+    [[Number.NaN], 'document[0]', 'NaN'],
+    [{ a: { b: '\ud800' } }, 'document.a.b', 'a lone surrogate'],
+    [{ '\udc00': 1 }, 'document', 'a lone surrogate'],
+  ])('W11: name the member of what cannot be signed: %j', (value, field, found) => {
+    expect(refusalOf(() => encodeCanonicalJson(value))).toMatchObject({
+      code: 'json-malformed',
+      field,
+      found,
+    });
+  });
+
+  it.each([
+    ['lists', (inner: JsonValue): JsonValue => [inner]],
+    ['objects', (inner: JsonValue): JsonValue => ({ a: inner })],
+  ])('W11: begin below 32 levels of %s', (_, wrap) => {
+    const nested = (levels: number): JsonValue => (levels === 0 ? 1 : wrap(nested(levels - 1)));
+    expect(refusalCode(() => encodeCanonicalJson(nested(32)))).toBe('accepted');
+    expect(refusalOf(() => encodeCanonicalJson(nested(33)))).toMatchObject({
+      code: 'json-malformed',
+      expected: 'at most 32 levels',
+    });
+  });
+
+  it('W11: the order of members is that of UTF-16', () => {
+    const value = { '\uffff': 1, '\u{1f600}': 2, b: false, a: null, '': -1 };
+    const text = '{"":-1,"a":null,"b":false,"\u{1f600}":2,"\uffff":1}';
+    expect(encodeCanonicalJson(value)).toEqual(toUtf8(text));
+    expect(read(text)).toEqual(value);
+  });
+});
+
+describe('refusals of JSON shapes', () => {
+  const list = listShape({ minItems: 1, maxItems: 2 }, integerShape({ min: 1, max: 9 }));
+  const map = mapShape({ name: /^[0-9]$/, maxMembers: 2 }, booleanShape);
+  const text = textShape({ pattern: /^[0-9]$/ });
+
+  it.each<[string, () => unknown, string, string]>([
+    ['a list', () => list([1, 2, 3], 'x'), 'x', 'a list of 3'],
+    ['no list', () => list({}, 'x'), 'x', 'an object'],
+    ['an item', () => list([1, 10], 'x'), 'x[1]', '10'],
+    ['a fraction', () => list([1.5], 'x'), 'x[0]', '1.5'],
+    ['null', () => list([null], 'x'), 'x[0]', 'null'],
+    ['a truth', () => list(true, 'x'), 'x', 'true'],
+    ['a large integer', () => integerShape({ min: 0, max: 2 ** 60 })(2 ** 53, 'x'), 'x', '9007199254740992'],
+    ['a text', () => text('ab', 'x'), 'x', 'the text ab'],
+    ['a number for a text', () => text(1, 'x'), 'x', '1'],
+    ['a list for a map', () => map([true], 'x'), 'x', 'a list of 1'],
+    ['null for a map', () => map(null, 'x'), 'x', 'null'],
+    ['a map', () => map({ 1: true, 2: true, 3: true }, 'x'), 'x', 'an object'],
+    ['a name', () => map({ 1: true, a: true }, 'x'), 'x', 'an object'],
+    ['a member of a map', () => map({ 1: true, 2: 2 }, 'x'), 'x.2', '2'],
+    ['no literal', () => literalShape('a', 1)('b', 'x'), 'x', 'the text b'],
+    ['no bytes', () => base64Shape({ maxBytes: 4 })(1, 'x'), 'x', '1'],
+    ['a list for bytes', () => base64Shape({ maxBytes: 4 })(['AQ=='], 'x'), 'x', 'a list of 1'],
+    ['many bytes', () => base64Shape({ maxBytes: 3 })('AAAAAAAA', 'x'), 'x', 'the text AAAAAAAA'],
+    ['a list for hex', () => hexShape({ bytes: [1] })(['a', 'b'], 'x'), 'x', 'a list of 2'],
+    ['hex of another length', () => hexShape({ bytes: [1, 3] })('abcd', 'x'), 'x', 'the text abcd'],
+  ])('W11: show %s', (_, action, field, found) => {
+    expect(refusalOf(action)).toMatchObject({ code: 'shape-value', field, found });
+  });
+
+  it('W11: name members that are unknown or missing', () => {
+    const shape = objectShape({ a: anyShape, b: objectShape({ c: anyShape }) });
+    const facts = { code: 'shape-member', expected: 'the members a, b' };
+    expect(refusalOf(() => shape({ a: 1 }, 'x'))).toMatchObject({ ...facts, field: 'x', found: 'no b' });
+    expect(refusalOf(() => shape({ a: 1, b: {}, d: 1 }, 'x'))).toMatchObject({ ...facts, found: 'd' });
+    expect(refusalOf(() => shape({ a: 1, b: {} }, 'x'))).toMatchObject({ field: 'x.b', found: 'no c' });
+    expect(refusalOf(() => shape([], 'x'))).toMatchObject({ code: 'shape-value', field: 'x' });
+    const inherited = objectShape({ toString: anyShape });
+    expect(refusalOf(() => inherited({}, 'x'))).toMatchObject({ found: 'no toString' });
+  });
+
+  it('W11: end at the limits', () => {
+    expect(list([1, 9], 'x')).toEqual([1, 9]);
+    expect(map({ 1: true, 2: false }, 'x').size).toBe(2);
+    expect(base64Shape({ maxBytes: 4 })('AAAAAAA=', 'x').length).toBe(5);
+    expect(hexShape({ bytes: [1, 3] })('abcdef', 'x').length).toBe(3);
+    expect(literalShape('a', 1)(1, 'x')).toBe(1);
+    expect(nullableShape(text)('1', 'x')).toBe('1');
+    expect(anyShape({ any: [1] }, 'x')).toEqual({ any: [1] });
+  });
+});
+
+describe('refusals of layouts', () => {
+  const { u8, u16, u24, u32, u64 } = bigEndian;
+  const bytes = (...values: readonly number[]): Uint8Array => Uint8Array.from(values);
+
+  it.each<[string, () => unknown, string, string, string]>([
+    [
+      'a cut',
+      () => decode(structure({ a: u8(), b: u32() }), bytes(1, 2, 3), 'x'),
+      'x.b',
+      '4 bytes',
+      '2 bytes',
+    ],
+    ['what follows', () => decode(u8(), bytes(1, 2, 3), 'x'), 'x', '1 bytes', '3 bytes'],
+    [
+      'what follows inside',
+      () => decode(sized(u8(), u8()), bytes(3, 1, 2, 3), 'x'),
+      'x',
+      '1 bytes',
+      '3 bytes',
+    ],
+    [
+      'an unknown value',
+      () => decode(u16({ oneOf: [1, 16] }), bytes(0, 17), 'x'),
+      'x',
+      'one of 0x1, 0x10',
+      '0x11',
+    ],
+    ['a large value', () => decode(u16({ max: 16 }), bytes(1, 0), 'x'), 'x', 'at most 16', '256'],
+    [
+      'an unknown bit',
+      () => decode(u64({ knownBits: 3n }), bytes(0, 0, 0, 0, 0, 0, 0, 6), 'x'),
+      'x',
+      'no bits outside 0x3',
+      '0x6',
+    ],
+    ['a constant', () => decode(constantBytes(bytes(1, 2)), bytes(1, 3), 'x'), 'x', '0102', '0103'],
+    [
+      'a count',
+      () => decode(counted(u8({ max: 1 }), u8()), bytes(2, 1, 1), 'x'),
+      'x.count',
+      'at most 1',
+      '2',
+    ],
+    ['a size', () => decode(sizedBytes(u8({ max: 1 })), bytes(2, 1, 1), 'x'), 'x.size', 'at most 1', '2'],
+    ['an item', () => decode(counted(u8(), u16()), bytes(2, 1, 1, 1), 'x'), 'x[1]', '2 bytes', '1 bytes'],
+    ['the last item', () => decode(itemsToEnd(u16()), bytes(1, 1, 1), 'x'), 'x[1]', '2 bytes', '1 bytes'],
+    [
+      'a tag',
+      () => decode(variants('tag', u8(), { 1: {}, 16: {} }), bytes(2), 'x'),
+      'x.tag',
+      'a tag of 0x1, 0x10',
+      '0x2',
+    ],
+    ['no tag', (): unknown => refuseTag('x', [1], 'text'), 'x', 'a tag of 0x1', 'string'],
+    ['a written byte', () => encode(u8(), 256, 'x'), 'x', 'an unsigned integer of 1 bytes', '256'],
+    ['a negative number', () => encode(u24(), -1, 'x'), 'x', 'an unsigned integer of 3 bytes', '-1'],
+    ['a fraction', () => encode(u8(), 1.5, 'x'), 'x', 'an unsigned integer of 1 bytes', '1.5'],
+    [
+      'a written bigint',
+      () => encode(u64(), 2n ** 64n, 'x'),
+      'x',
+      'an unsigned integer of 8 bytes',
+      '18446744073709551616',
+    ],
+    ['a negative bigint', () => encode(u64(), -1n, 'x'), 'x', 'an unsigned integer of 8 bytes', '-1'],
+    ['written bytes', () => encode(fixedBytes(2), bytes(1), 'x'), 'x', '2 bytes', '1 bytes'],
+    ['a written constant', () => encode(constantBytes(bytes(1)), bytes(2), 'x'), 'x', '01', '02'],
+    [
+      'a written item',
+      () => encode(itemsToEnd(u8()), [1, 256], 'x'),
+      'x[1]',
+      'an unsigned integer of 1 bytes',
+      '256',
+    ],
+    [
+      'a counted item',
+      () => encode(counted(u8(), u8()), [1, 256], 'x'),
+      'x[1]',
+      'an unsigned integer of 1 bytes',
+      '256',
+    ],
+    [
+      'a written count',
+      () => encode(counted(u8({ max: 1 }), u8()), [1, 2], 'x'),
+      'x.count',
+      'at most 1',
+      '2',
+    ],
+    [
+      'a written size',
+      () => encode(sizedBytes(u8({ max: 1 })), bytes(1, 2), 'x'),
+      'x.size',
+      'at most 1',
+      '2',
+    ],
+    [
+      'a member',
+      () => encode(structure({ a: u8() }), { a: 256 }, 'x'),
+      'x.a',
+      'an unsigned integer of 1 bytes',
+      '256',
+    ],
+  ])('W11: show %s', (_, action, field, expected, found) => {
+    expect(refusalOf(action)).toMatchObject({ field, expected, found });
+  });
+
+  it('W11: show 64 bytes at most', () => {
+    const long = new Uint8Array(80).fill(1);
+    expect(
+      refusalOf(() => {
+        decode(reserved(80), long, 'x');
+      }),
+    ).toMatchObject({
+      code: 'layout-reserved',
+      field: 'x',
+      found: '01'.repeat(64),
+    });
+    expect(refusalOf(() => decode(constantBytes(new Uint8Array(80)), long, 'x')).found).toBe('01'.repeat(64));
+  });
+
+  it('W11: end at the limits', () => {
+    expect(encode(u8({ max: 255 }), 255, 'x')).toEqual(bytes(255));
+    expect(encode(u64(), 2n ** 64n - 1n, 'x')).toEqual(new Uint8Array(8).fill(255));
+    expect(encode(u64(), 0n, 'x')).toEqual(new Uint8Array(8));
+    expect(decode(u64(), bytes(0xff, 2, 3, 4, 5, 6, 7, 8), 'x')).toBe(0xff02030405060708n);
+    expect(decode(littleEndian.u64(), bytes(8, 7, 6, 5, 4, 3, 2, 0xff), 'x')).toBe(0xff02030405060708n);
+    expect(decode(littleEndian.u16({ max: 0x0201 }), bytes(1, 2), 'x')).toBe(0x0201);
+    expect(encode(littleEndian.u24(), 0x030201, 'x')).toEqual(bytes(1, 2, 3));
+    expect(encode(reserved(2), undefined, 'x')).toEqual(new Uint8Array(2));
+    expect(encode(remainingBytes(), bytes(1, 2), 'x')).toEqual(bytes(1, 2));
+  });
+
+  it('W11: an item without bytes is a defect of its declaration', () => {
+    expect(() => decode(itemsToEnd(fixedBytes(0)), bytes(1), 'x')).toThrow(TypeError);
+    expect(decode(itemsToEnd(fixedBytes(0)), bytes(), 'x')).toEqual([]);
+  });
+
+  it('W11: members may follow from members before them', () => {
+    const chosen = dependent((members) => (members['kind'] === 1 ? u8() : u16()));
+    const layout = structure({ kind: u8(), value: chosen });
+    expect(decode(layout, bytes(1, 2), 'x')).toEqual({ kind: 1, value: 2 });
+    expect(decode(layout, bytes(2, 2, 3), 'x')).toEqual({ kind: 2, value: 0x0203 });
+    expect(encode(layout, { kind: 1, value: 2 }, 'x')).toEqual(bytes(1, 2));
+    expect(encode(layout, { kind: 2, value: 2 }, 'x')).toEqual(bytes(2, 0, 2));
   });
 });

@@ -181,7 +181,7 @@ describe('the composition of a machine', () => {
     });
     expect(checks.checks.map(({ field }) => field)).toEqual([
       'deviceSets',
-      ...Array(5).fill('evidence.devices'),
+      ...Array.from({ length: 5 }, () => 'evidence.devices'),
     ]);
   });
 
