@@ -117,7 +117,7 @@ describe('the replay of a log', () => {
         { outcome: 'refused', lease: null, refusals: [{ code: 'policy-refused', field: 'releasePolicy' }] },
       ];
       for (const change of changes) {
-        const changed = withEntry(evidence, index, { ...grant, ...change } as LogEntry);
+        const changed = withEntry(evidence, index, { ...grant, ...change });
         const [{ verdict, members }, others] = await judged(changed, index);
         expect([verdict, members, others]).toEqual(['differs', Object.keys(change).sort(), 0]);
       }

@@ -181,7 +181,7 @@ describe('weightgate audit what-if', () => {
       const stated = await run('what-if', ...given, '--policy', statement);
       expect(stated.output).toContain('granted -> refused (policy-refused)');
       const { cedar: _, statedAt: __, ...settings } = predicate;
-      const settingsPath = await write('settings.yaml', settings as unknown as JsonValue);
+      const settingsPath = await write('settings.yaml', settings);
       const cedarPath = await write('never.cedar', new TextEncoder().encode(cedar));
       expect((await run('what-if', ...given, '--policy', settingsPath, cedarPath)).output).toBe(
         stated.output,

@@ -149,7 +149,7 @@ describe('an evidence store', () => {
 
   it('refuses to answer from a database that was damaged', () => {
     const database = new DatabaseSync(join(folder, 'evidence.sqlite'));
-    database.exec(`PRAGMA application_id = ${0x5747_4556}; PRAGMA user_version = 1;`);
+    database.exec('PRAGMA application_id = 1464288598; PRAGMA user_version = 1;');
     database.close();
     const store = EvidenceStore.read(folder);
     expect(refusalCode(() => store.find('00'))).toBe('evidence-store-damaged');
