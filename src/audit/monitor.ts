@@ -169,18 +169,28 @@ export class Monitor {
     return equalBytes(tree.root(), checkpoint.root);
   }
 
-  /** Why the entries do not lead to the checkpoint: another history than was seen, or not the entries of any. */
+  /**
+   * Why the entries do not lead to the checkpoint. Another history is shown by signed roots alone: when all entries are
+   * those of the newest checkpoint, and not those that were seen. Anything else may be the fault of a mirror.
+   */
   async #diagnose({ checkpoint, source }: NewestCheckpoint): Promise<MonitorAlarm> {
-    const { checkpoint: previous } = this.#followed;
+    const { checkpoint: known } = this.#followed;
+    const seen = new TreeBuilder();
     try {
-      await auditLog(source, this.#trust, { minimumSize: 1n, previous });
-      return { alarm: 'entries-refused', text: 'the source gave other entries when it was asked again' };
+      await auditLog(source, this.#trust, { minimumSize: 1n }, (entry) => {
+        if (known !== undefined && seen.size < known.size) seen.append(entry);
+      });
     } catch (error) {
-      if (!isRefusal(error) || error.refusal.code !== 'log-split-view')
-        return alarmOfFailure(error, 'entries-refused');
-      const { field } = error.refusal;
-      return await this.#contradiction('split-view', `another ${field} than was seen`, checkpoint);
+      return alarmOfFailure(error, 'entries-refused');
     }
+    if (known !== undefined && !equalBytes(seen.root(), known.root)) {
+      return await this.#contradiction(
+        'split-view',
+        `another root of ${known.size} entries than was seen`,
+        checkpoint,
+      );
+    }
+    return { alarm: 'entries-refused', text: 'the source gave other entries when it was asked again' };
   }
 
   /** Both notes are kept: with their signatures they prove it to anybody (TL-27). */

@@ -217,6 +217,18 @@ describe('a monitor', () => {
     expect(kinds(await look(monitor, log.source()))).toEqual(['server-changed']);
   });
 
+  it('AU-41: entries that were seen before and are others now are refused, though what is new is right', async () => {
+    const monitor = await settled(served());
+    grant(2);
+    const log = served();
+    const lying: LogSource = async (path) => {
+      const other = ready.entries.with(3, { ...exampleGrant(ready.state, ready.at), serverBuild: 'evil' });
+      return await (path === 'checkpoint' ? log : served(other)).source()(path);
+    };
+    expect(kinds(await look(monitor, lying))).toEqual(['entries-refused']);
+    expect(kinds(await look(await open(log), log.source()))).toEqual(['server-changed']);
+  });
+
   it('AU-42: a checkpoint of somebody else is refused, and one that is not there is not to be had', async () => {
     const monitor = await settled(served());
     const stranger = new ServedLog('stranger.example/evaluation', ready.entries);
