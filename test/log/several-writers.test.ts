@@ -24,6 +24,9 @@ const signer = testSigner('log.example/evaluation');
 const trust = { origin: signer.key.name, keys: [signer.key], witnesses: 'not-required' } as const;
 const limits = { batchMilliseconds: 1, batchEntries: 4, waitingEntries: 1000 };
 
+/** The zero that ends a message keeps it apart from `READ COMMITTED`. */
+const COMMIT_MESSAGE = 'COMMIT\0';
+
 /** What a server keeps outside the database, and every root that was signed, by size: more than one for a size is a fork. */
 class Outside implements CheckpointKeeper {
   readonly signedRoots: Map<bigint, Set<string>>;
@@ -105,9 +108,11 @@ describe.skipIf(postgresMissing)(`several writers ${postgresMissing ?? ''}`, () 
       expect(appended.filter(({ repeated }) => repeated)).toHaveLength((count - 1) * common);
       for (const roots of first.signedRoots.values()) expect(roots.size).toBe(1);
       for (const { sizes } of outsides) expect(sizes).toEqual(sizes.toSorted((a, b) => Number(a - b)));
+      await logs[0]!.append(toUtf8('the last one'));
       await Promise.all(logs.map((log) => log.refresh()));
-      for (const log of logs) expect(log.published.size).toBe(BigInt(size));
-      await auditLog(publishedSource(logs[0]!), trust, { minimumSize: BigInt(size) }, () => undefined);
+      for (const log of logs) expect(log.published.size).toBe(BigInt(size + 1));
+      for (const { sizes } of outsides) expect(sizes.at(-1)).toBe(BigInt(size + 1));
+      await auditLog(publishedSource(logs[1]!), trust, { minimumSize: BigInt(size + 1) }, () => undefined);
     },
     60_000,
   );
@@ -161,7 +166,7 @@ describe.skipIf(postgresMissing)(`several writers ${postgresMissing ?? ''}`, () 
     await outside.save(logs[0]!.published.checkpoint.note);
     const log = await start(await openPostgresStorage(proxy.addressOf(address)), outside);
     for (const text of [
-      'COMMIT',
+      COMMIT_MESSAGE,
       'weightgate_log.nodes (level',
       'UPDATE weightgate_log.head',
       'FOR UPDATE',
