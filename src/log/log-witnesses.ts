@@ -3,6 +3,7 @@
 import type { Refusal } from '../../attestation/core/refusal.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { VerifiedCheckpoint } from './checkpoint.ts';
+import { historyRefusals } from './start-up.ts';
 import type { VerifierKey } from './verifier-key.ts';
 import { WitnessClient, type ConsistencyProver } from './witness-client.ts';
 import type { WitnessPolicy } from './witness-policy.ts';
@@ -41,6 +42,16 @@ export class LogWitnesses {
     const replies = await Promise.all(this.clients.map((client) => client.ask(checkpoint, prove)));
     for (const { url, refusal } of replies) if (refusal !== undefined) this.listener(url, refusal);
     return `${checkpoint.note}${replies.flatMap(({ lines }) => lines).join('')}`;
+  }
+
+  /** @throws RefusalError `log-not-as-witnessed` */
+  async confirm(checkpoint: VerifiedCheckpoint, prove: ConsistencyProver): Promise<void> {
+    const replies = await Promise.all(this.clients.map((client) => client.ask(checkpoint, prove)));
+    for (const { url, refusal } of replies) {
+      if (refusal?.code !== 'witness-inconsistent') continue;
+      const { expected, found } = refusal;
+      throw historyRefusals.error('log-not-as-witnessed', { field: url, expected, found });
+    }
   }
 
   close(): void {

@@ -41,6 +41,15 @@ export interface CheckpointWitnesses {
     checkpoint: VerifiedCheckpoint,
     prove: (from: bigint) => Promise<readonly Uint8Array[]>,
   ): Promise<string>;
+  /**
+   * Shows every witness a checkpoint that was signed before, and nothing new. A witness that does not answer holds nothing up.
+   *
+   * @throws RefusalError `log-not-as-witnessed`
+   */
+  confirm(
+    checkpoint: VerifiedCheckpoint,
+    prove: (from: bigint) => Promise<readonly Uint8Array[]>,
+  ): Promise<void>;
   close(): void;
 }
 
@@ -55,6 +64,26 @@ export interface Publication {
 /** Whose signatures readers of this log trust. */
 export function trustOf({ origin, signers }: LogIdentity): LogTrust {
   return { origin, keys: signers.map(({ key }) => key) };
+}
+
+/**
+ * Asks the witnesses whether they know the log as it is here: who puts an older copy of everything back finds no other
+ * trace of what was signed since (TL-63).
+ *
+ * @param known the newest checkpoint that was found at start-up
+ * @throws RefusalError `log-not-as-witnessed`, and those of storage and `openCheckpoint`
+ */
+export async function confirmWitnessed(publication: Publication, known: VerifiedCheckpoint): Promise<void> {
+  const { storage, identity, witnesses } = publication;
+  if (witnesses === undefined) return;
+  // In the turn in which other servers publish, so that none of them is ahead for a moment.
+  await storage.inTurn('publish', async () => {
+    const note = await storage.newestCheckpoint();
+    const stored = note === undefined ? known : await openCheckpoint(note, trustOf(identity));
+    const newest = stored.size > known.size ? stored : known;
+    const published = new PublishedLog(storage, newest);
+    await witnesses.confirm(newest, (from) => published.consistencyProof(from, newest.size));
+  });
 }
 
 /** Signs a head that is durable, makes the checkpoint durable in storage and outside it, and has it witnessed. */

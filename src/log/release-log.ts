@@ -7,11 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { excerpt } from '../../attestation/core/bytes.ts';
 import { RefusalError, defineRefusals } from '../../attestation/core/refusal.ts';
+import { BatchWriter, type EntryMaker, type Submission } from './batch-writer.ts';
 import { CheckpointPublisher } from './checkpoint-publisher.ts';
 import type { TreeHead } from './checkpoint-body.ts';
 import type { LogTrust } from './checkpoint.ts';
 import { leafHash } from './merkle.ts';
 import {
+  confirmWitnessed,
   publish,
   trustOf,
   type CheckpointKeeper,
@@ -21,7 +23,7 @@ import {
 } from './publication.ts';
 import { PublishedLog } from './published-log.ts';
 import { startTree } from './start-up.ts';
-import { storageBusyRefusals, type LogStorage, type NewEntry, type StoredBatch } from './storage.ts';
+import type { LogStorage } from './storage.ts';
 import { checkEntrySize } from './tiles.ts';
 import { WriterTree, type EntryFollower } from './writer-tree.ts';
 
@@ -72,12 +74,7 @@ export interface AppendedEntry {
   readonly repeated: boolean;
 }
 
-/** Makes an entry for the index at which it is going to stand. May be called again, for another index, and may throw. */
-export type EntryMaker = (index: bigint) => Uint8Array;
-
-interface Waiting {
-  readonly make: EntryMaker;
-  readonly idempotencyKey: string | undefined;
+interface Waiting extends Submission {
   resolve(appended: AppendedEntry): void;
   reject(error: unknown): void;
 }
@@ -87,30 +84,19 @@ interface Renewal {
   reject(error: unknown): void;
 }
 
-/** What became of a waiting entry: `entry` is undefined where it was in the log already. */
-type Place = { readonly waiting: Waiting } & (
-  | { readonly index: bigint; readonly entry: Uint8Array | undefined }
-  | { readonly index: undefined; readonly reason: unknown }
-);
-
-/** Turns end early only when the database is lost, so that hardly any race is lost. */
-const MAX_LOST_RACES = 5;
-/** After these nothing was written. */
-const UNWRITTEN = ['log-head-moved', 'log-fenced', 'log-storage-busy'];
-/** After these a log in a database of its own goes on, if it knows what was written. */
+/** After these a log that several servers write to goes on, if it knows what was written. */
 const PASSING = ['log-storage-busy', 'log-storage-failed'];
 
 export class ReleaseLog {
   private readonly publication: Publication;
   private readonly limits: LogLimits;
   private readonly tree: WriterTree;
+  private readonly writer: BatchWriter;
   private readonly publisher: CheckpointPublisher;
   private waiting: Waiting[] = [];
   /** Those who wait for the newest checkpoint to be signed anew. */
   private renewals: Renewal[] = [];
   private draining: Promise<void> | undefined;
-  /** Whether nobody knows if the last batch was written. */
-  private unsure = false;
   private stopped: RefusalError | undefined;
   private closing: Promise<void> | undefined;
   /** The last of those who change the tree, one after the other. */
@@ -126,6 +112,7 @@ export class ReleaseLog {
     this.publication = parts.publication;
     this.limits = parts.limits;
     this.tree = parts.tree;
+    this.writer = new BatchWriter(parts.publication.storage, parts.tree, (work) => this.alone(work));
     this.publisher = new CheckpointPublisher(parts.publication, parts.published);
   }
 
@@ -134,7 +121,7 @@ export class ReleaseLog {
    * The log owns storage and witnesses from here on and closes them.
    *
    * @throws RefusalError `log-identity`, `log-checkpoint-missing`, `log-rolled-back`, `log-forked`, `log-damaged`,
-   *   `log-storage-failed`, `log-signer-failed`, and those of `openCheckpoint` when the key is not that of this log
+   *   `log-not-as-witnessed`, `log-storage-failed`, `log-signer-failed`, and those of `openCheckpoint` when the key is not that of this log
    */
   static async start(
     storage: LogStorage,
@@ -148,6 +135,7 @@ export class ReleaseLog {
     const { tree, checkpoint } = await startTree(storage, await keeper.load(), trust);
     const head = { size: tree.size, root: tree.root() };
     const publication = { storage, keeper, identity, witnesses };
+    if (checkpoint !== undefined) await confirmWitnessed(publication, checkpoint);
     let published: PublishedLog;
     if (checkpoint?.size === head.size) {
       await keeper.save(checkpoint.note);
@@ -292,84 +280,16 @@ export class ReleaseLog {
   /** Never rejects: each entry gets its own answer. */
   private async commit(batch: readonly Waiting[]): Promise<void> {
     try {
-      const places = await this.place(batch);
-      for (const place of places) if (place.index === undefined) place.waiting.reject(place.reason);
+      const places = await this.writer.place(batch);
+      for (const place of places) if (place.index === undefined) place.submission.reject(place.reason);
       await this.publisher.publishUpTo(this.tree.head.size, () => this.headNow());
       for (const place of places) {
-        if (place.index !== undefined) place.waiting.resolve(await this.receipt(place.index, place.entry));
+        if (place.index !== undefined) place.submission.resolve(await this.receipt(place.index, place.entry));
       }
     } catch (error) {
       for (const waiting of batch) waiting.reject(error);
       this.stopUnlessPassing(error);
     }
-  }
-
-  /** Makes a batch durable. A race that was lost to another writer is run again. */
-  private async place(batch: readonly Waiting[]): Promise<readonly Place[]> {
-    const { storage } = this.publication;
-    for (let lost = 0; ; lost += 1) {
-      try {
-        return await storage.inTurn('extend', () => this.alone(() => this.extend(batch)));
-      } catch (error) {
-        if (!storage.shared || codeOf(error) !== 'log-head-moved') throw error;
-        if (lost === MAX_LOST_RACES) throw busyRefusal(error);
-      }
-    }
-  }
-
-  private async extend(batch: readonly Waiting[]): Promise<readonly Place[]> {
-    if (this.isShared) await this.tree.follow();
-    const known = await this.knownIndexes(batch);
-    const { fresh, places } = this.assign(batch, known);
-    try {
-      if (fresh.length > 0) await this.write(this.tree.stage(fresh));
-    } catch (error) {
-      if (this.isShared && !this.unsure) await this.tree.discard();
-      throw error;
-    }
-    this.tree.settle();
-    return places;
-  }
-
-  private async write(batch: StoredBatch): Promise<void> {
-    this.unsure = true;
-    try {
-      await this.publication.storage.append(batch);
-      this.unsure = false;
-    } catch (error) {
-      this.unsure = !UNWRITTEN.includes(codeOf(error));
-      throw error;
-    }
-  }
-
-  private async knownIndexes(batch: readonly Waiting[]): Promise<Map<string, bigint>> {
-    const keys = batch.flatMap(({ idempotencyKey }) =>
-      idempotencyKey === undefined ? [] : [idempotencyKey],
-    );
-    return keys.length === 0 ? new Map() : await this.publication.storage.indexesOf(keys);
-  }
-
-  /** @param known gains the keys of this batch: of two with one key the second is a repeat */
-  private assign(
-    batch: readonly Waiting[],
-    known: Map<string, bigint>,
-  ): { readonly fresh: readonly NewEntry[]; readonly places: readonly Place[] } {
-    const fresh: NewEntry[] = [];
-    const places = batch.map((waiting): Place => {
-      const { idempotencyKey } = waiting;
-      const first = idempotencyKey === undefined ? undefined : known.get(idempotencyKey);
-      if (first !== undefined) return { waiting, index: first, entry: undefined };
-      const index = this.tree.head.size + BigInt(fresh.length);
-      try {
-        const entry = waiting.make(index);
-        fresh.push({ entry, idempotencyKey });
-        if (idempotencyKey !== undefined) known.set(idempotencyKey, index);
-        return { waiting, index, entry };
-      } catch (reason) {
-        return { waiting, index: undefined, reason };
-      }
-    });
-    return { fresh, places };
   }
 
   private async headNow(): Promise<TreeHead> {
@@ -424,7 +344,7 @@ export class ReleaseLog {
   private stopUnlessPassing(error: unknown): void {
     const code = codeOf(error);
     if (code === 'log-signer-failed') return;
-    if (this.isShared && !this.unsure && PASSING.includes(code)) return;
+    if (this.isShared && this.writer.isSure && PASSING.includes(code)) return;
     this.stop(error);
   }
 
@@ -447,11 +367,6 @@ function refuseIdentity({ origin, signers }: LogIdentity): never {
 
 function codeOf(error: unknown): string {
   return error instanceof RefusalError ? (error as RefusalError).refusal.code : '';
-}
-
-function busyRefusal(cause: unknown): RefusalError {
-  const facts = { field: 'head', expected: 'a turn to write', found: 'other writers' };
-  return storageBusyRefusals.error('log-storage-busy', facts, { cause });
 }
 
 function stoppedRefusal(reason: string, cause?: unknown): RefusalError {

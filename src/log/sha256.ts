@@ -6,6 +6,8 @@
 
 import { sha256 as portableSha256 } from '@noble/hashes/sha2.js';
 
+const HASH_BYTES = 32;
+
 /** Bytes into which hashes are written, 32 at a place. */
 export interface HashRow {
   readonly bytes: Uint8Array;
@@ -28,7 +30,9 @@ function platformRows(): MakeRow | undefined {
     // As text, one character a byte: a buffer of its own for each hash costs more than hashing a short entry.
     return {
       bytes,
-      put: (input, at) => void bytes.latin1Write(crypto.hash('sha256', input, 'latin1'), at, 32),
+      put: (input, at) => {
+        bytes.write(crypto.hash('sha256', input, 'binary'), at, HASH_BYTES, 'binary');
+      },
     };
   };
 }
@@ -45,7 +49,7 @@ function portableRow(length: number): HashRow {
 
 export const hashRow: MakeRow = platformRows() ?? portableRow;
 
-const single = hashRow(32);
+const single = hashRow(HASH_BYTES);
 
 /** @returns 32 bytes */
 export function sha256(bytes: Uint8Array): Uint8Array {

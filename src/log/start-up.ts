@@ -9,6 +9,10 @@ import { storageRefusals, type LogStorage } from './storage.ts';
 import { TreeBuilder, foldPlan, planRoot } from './tree.ts';
 
 export const historyRefusals = defineRefusals('inauthentic', {
+  'log-not-as-witnessed': {
+    means: 'A witness has cosigned a newer or another state of this log than the one that would be started.',
+    hint: 'Restore the newest database and checkpoint; an older copy was put back. Where there is none, begin a new origin.',
+  },
   'log-checkpoint-missing': {
     means: 'The checkpoint that is kept outside the database of the log is gone.',
     hint: 'Put the newest checkpoint that this log has published back in its place; without it an older database would not show.',

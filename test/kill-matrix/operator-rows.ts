@@ -21,6 +21,10 @@ export const OPERATOR_ROWS: readonly Row[] = [
     ['checkpoint'],
   ),
   backupRow('the database is gone', ['log-missing'], ['log.sqlite', 'log.sqlite-wal', 'log.sqlite-shm']),
+  copyRow('an older copy of everything is put back, under a witness', (log, backup) =>
+    cp(backup, log, { recursive: true }),
+  ),
+  copyRow('the log is lost and made anew, under a witness', (log) => remake(log)),
   {
     fault: 'a second writer beside the first',
     expected: ['log-locked'],
@@ -103,6 +107,43 @@ function backupRow(fault: string, expected: readonly string[], lost: readonly st
         })),
       );
     },
+  };
+}
+
+/** A log of the same key and origin, as if there had never been one. */
+async function remake(log: string): Promise<void> {
+  await mkdir(log);
+  const identity = watchedIdentity(() => undefined);
+  await (await createReleaseLog(log, identity, limits)).close();
+}
+
+/** Nothing on this machine tells what was signed since: the witness does. */
+function copyRow(fault: string, replace: (log: string, backup: string) => Promise<void>): Row {
+  return {
+    fault,
+    expected: ['log-not-as-witnessed'],
+    points: ({ witnesses }) =>
+      Promise.resolve(
+        NAMES.map((_, size) => ({
+          name: `of ${size} entries`,
+          strike: async (folder) => {
+            const witness = witnesses.add();
+            const history = new History();
+            const log = await createLog(folder, history);
+            const backup = join(folder, 'backup');
+            {
+              await using writer = await Writer.start(log, history, witness.address);
+              for (const [i, name] of NAMES.entries()) {
+                if (i === size) await cp(log, backup, { recursive: true });
+                await writer.append(name);
+              }
+            }
+            await rm(log, { recursive: true });
+            await replace(log, backup);
+            return await history.reopen(log, ['x'], witness);
+          },
+        })),
+      ),
   };
 }
 

@@ -25,6 +25,10 @@ const witnessKeys = witnessSigners.map(({ key }) => key);
 
 /** Witnesses whose clock a test sets, and each of which it can silence. */
 class SettableWitnesses implements CheckpointWitnesses {
+  confirm(): Promise<void> {
+    return Promise.resolve();
+  }
+
   time = 1n;
   readonly silent = new Set<string>();
 

@@ -9,7 +9,7 @@ import { Witness, type WitnessRecord } from '../../src/log/witness.ts';
 import { WitnessClient, type WitnessReply } from '../../src/log/witness-client.ts';
 import { parseWitnessPolicy } from '../../src/log/witness-policy.ts';
 import { formatVerifierKey } from '../../src/log/verifier-key.ts';
-import { refusalCode } from '../support/refusal-code.ts';
+import { refusalCode, refusalCodeAsync } from '../support/refusal-code.ts';
 import { startKeyServer, type KeyServer } from '../support/key-server.ts';
 import { testWitnessSigner, WitnessedLog } from './witness-log.ts';
 
@@ -227,5 +227,42 @@ describe('asking a witness', () => {
     expect(good.bodies).toHaveLength(1);
     expect(refused).toEqual(['witness-unreachable']);
     witnesses.close();
+  });
+
+  it('TL-63: a witness that knows a larger log or another history stops a log that would start; others do not', async () => {
+    const witness = realWitness();
+    const later = await log.request(0, 6);
+    expect((await witness.addCheckpoint(later)).status).toBe(200);
+    const fork = realWitness();
+    expect((await fork.addCheckpoint(await new WitnessedLog(ORIGIN, 'other ').request(0, 3))).status).toBe(
+      200,
+    );
+    const confirm = async (
+      answer: (body: string) => Answer | Promise<Answer>,
+      size: number,
+    ): Promise<void> => {
+      const { server } = await fakeWitness(answer);
+      const policy = `witness a ${formatVerifierKey(signer.key)} ${server.options.address}\nquorum a\n`;
+      const { authorityCertificate, timeoutMilliseconds, clock } = server.options;
+      const witnesses = new LogWitnesses({
+        policy: parseWitnessPolicy(policy, 'policy'),
+        authorityCertificate,
+        timeoutMilliseconds,
+        clock,
+      });
+      try {
+        await witnesses.confirm(await checkpointOf(size), prover(size));
+      } finally {
+        witnesses.close();
+      }
+    };
+    const ask = (body: string): Promise<Answer> => answerOf(witness, body);
+    expect(await refusalCodeAsync(() => confirm(ask, 4))).toBe('log-not-as-witnessed');
+    expect(await refusalCodeAsync(() => confirm((body) => answerOf(fork, body), 4))).toBe(
+      'log-not-as-witnessed',
+    );
+    await confirm(ask, 6);
+    await confirm(() => [503, ''], 4);
+    await confirm(() => [200, 'no cosignature'], 4);
   });
 });
