@@ -109,8 +109,6 @@ export class Road {
       HOME: this.path('user'),
       TMPDIR: this.path('tmp'),
       LC_ALL: 'C.UTF-8',
-      // Half of the time that most commands take is the reading of our sources.
-      NODE_COMPILE_CACHE: this.path('compiled'),
     };
     const program = new Program(args, environment, this.path('work'));
     this.programs.push(program);
