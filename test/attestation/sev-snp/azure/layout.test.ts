@@ -93,6 +93,16 @@ describe('HCL reports', () => {
     }
   });
 
+  it('AZ-3, AZ-4: are not written with a size or a kind with which they would not be read', () => {
+    const written = (change: Partial<HclReport>) => refusalOf(() => writeHclReport({ ...sample, ...change }));
+    expect(written({ reportType: HardwareReport.tdx }).code).toBe('azure-hcl-hardware');
+    expect(written({ claimsHash: ClaimsHash.sha384 }).code).toBe('azure-hcl-hash');
+    expect(written({ claimsSize: sample.claimsSize + 1 })).toMatchObject({
+      code: 'azure-hcl-size',
+      field: 'hclReport.claimsSize',
+    });
+  });
+
   it('AZ-5: every byte of the padding is zero', () => {
     for (let at = used; at < bytes.length; at += 1) {
       const copy = bytes.slice();
