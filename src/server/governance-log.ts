@@ -14,7 +14,7 @@ import { isRefusal } from '../../attestation/core/refusal.ts';
 import { decodeEntry, encodeEntry, type LogEntry } from '../governance/entries.ts';
 import { applyEntry, initialState } from '../governance/fold.ts';
 import type { Effect, GovernanceState } from '../governance/state.ts';
-import type { EntryMaker } from '../log/release-log.ts';
+import type { EntryMaker } from '../log/batch-writer.ts';
 import { checkEntrySize } from '../log/tiles.ts';
 import type { EntryFollower } from '../log/writer-tree.ts';
 import type { Clock } from '../platform/clock.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeEntry, statementEntry } from '../../src/governance/entries.ts';
 import { makeStatement, signByEach } from '../../src/governance/statements.ts';
 import { leafHash } from '../../src/log/merkle.ts';
-import type { EntryMaker } from '../../src/log/release-log.ts';
+import type { EntryMaker } from '../../src/log/batch-writer.ts';
 import { storageBusyRefusals } from '../../src/log/storage.ts';
 import type { EntryFollower } from '../../src/log/writer-tree.ts';
 import {
