@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { PROJECT, runCommand, succeed } from '../support/command-line.ts';
+import { PROJECT, runCommand, startCommand, succeed } from '../support/command-line.ts';
 import { DAY, START } from '../support/governance.ts';
 import { DECISIONS_A_DAY, makeYear, YEAR_DAYS } from '../support/year-log.ts';
 
@@ -205,6 +205,19 @@ describe('weightgate monitor', () => {
     expect(
       alarms.every(({ origin, seenAt }) => origin === 'example.org/evaluation' && typeof seenAt === 'string'),
     ).toBe(true);
+  }, 240_000);
+
+  it('AU-43, CL-2: looks again and again until it is interrupted', async () => {
+    const args = pinned('--folder', log, '--state', at('copy'), '--witness-policy', 'none', '--every', '1');
+    const { child, outcome } = startCommand(['monitor', ...args]);
+    for (let looks = 0; looks < 2; looks += 1) await once(child.stdout!, 'data');
+    child.kill('SIGINT');
+    const { exitCode, output } = await outcome;
+    expect(exitCode).toBe(130);
+    const alarms = output.trimEnd().split('\n');
+    expect(alarms.length).toBeGreaterThanOrEqual(2);
+    // Nothing is new; what stands still wrong is said each time.
+    expect(alarms.every((line) => line.includes('"alarm":"clock"'))).toBe(true);
   }, 240_000);
 
   it('AU-2: reads a mirror over plain HTTP, and calls what it lacks unreachable', async () => {
