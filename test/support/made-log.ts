@@ -7,7 +7,7 @@ import type { LogSource } from '../../src/log/reader.ts';
 import { testSigner } from '../log/test-signer.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
-export interface MadeLog {
+interface MadeLog {
   readonly folder: string;
   readonly source: LogSource;
   readonly trust: LogTrust;
