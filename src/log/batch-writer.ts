@@ -82,7 +82,7 @@ export class BatchWriter {
     }
   }
 
-  private async knownIndexes<S extends Submission>(batch: readonly S[]): Promise<Map<string, bigint>> {
+  private async knownIndexes(batch: readonly Submission[]): Promise<Map<string, bigint>> {
     const keys = batch.flatMap(({ idempotencyKey }) =>
       idempotencyKey === undefined ? [] : [idempotencyKey],
     );
