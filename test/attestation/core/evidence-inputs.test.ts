@@ -5,7 +5,7 @@ import { computeDeviceValue } from '../../../attestation/core/binding.ts';
 import { fromHex, toHex, toUtf8 } from '../../../attestation/core/bytes.ts';
 import { encodeCanonicalJson } from '../../../attestation/core/canonical-json.ts';
 import { computeCompanionsDigest, NO_COMPANIONS } from '../../../attestation/core/composite/companions.ts';
-import type { AnyDeviceClass, DeviceClaims, DeviceInputs } from '../../../attestation/core/device-class.ts';
+import type { AnyDeviceClass, DeviceInputs } from '../../../attestation/core/device-class.ts';
 import {
   deviceKey,
   digestOfEvidence,
