@@ -32,13 +32,16 @@ describe('a record of a table', () => {
 
   it('AU-22: any text stays one cell that nothing runs', () => {
     fc.assert(
-      fc.property(fc.array(fc.string({ unit: 'binary', maxLength: 12 }), { minLength: 1, maxLength: 6 }), (cells) => {
-        const record = csvRecord(cells);
-        expect(record).not.toMatch(/[\r\n]/);
-        const read = parse(record);
-        expect(read).toHaveLength(cells.length);
-        expect(read.every((cell) => !/^\s*[=+\-@]/.test(cell))).toBe(true);
-      }),
+      fc.property(
+        fc.array(fc.string({ unit: 'binary', maxLength: 12 }), { minLength: 1, maxLength: 6 }),
+        (cells) => {
+          const record = csvRecord(cells);
+          expect(record).not.toMatch(/[\r\n]/);
+          const read = parse(record);
+          expect(read).toHaveLength(cells.length);
+          expect(read.every((cell) => !/^\s*[=+\-@]/.test(cell))).toBe(true);
+        },
+      ),
     );
   });
 });
