@@ -413,7 +413,7 @@ describe('refusals of JSON shapes', () => {
     ['a map', () => map({ 1: true, 2: true, 3: true }, 'x'), 'x', 'an object'],
     ['a name', () => map({ 1: true, a: true }, 'x'), 'x', 'an object'],
     ['a member of a map', () => map({ 1: true, 2: 2 }, 'x'), 'x.2', '2'],
-    ['no literal', () => literalShape('a', 1)('b', 'x'), 'x', 'the text b'],
+    ['no literal', () => literalShape<string | number>('a', 1)('b', 'x'), 'x', 'the text b'],
     ['no bytes', () => base64Shape({ maxBytes: 4 })(1, 'x'), 'x', '1'],
     ['a list for bytes', () => base64Shape({ maxBytes: 4 })(['AQ=='], 'x'), 'x', 'a list of 1'],
     ['many bytes', () => base64Shape({ maxBytes: 3 })('AAAAAAAA', 'x'), 'x', 'the text AAAAAAAA'],
@@ -439,7 +439,7 @@ describe('refusals of JSON shapes', () => {
     expect(map({ 1: true, 2: false }, 'x').size).toBe(2);
     expect(base64Shape({ maxBytes: 4 })('AAAAAAA=', 'x').length).toBe(5);
     expect(hexShape({ bytes: [1, 3] })('abcdef', 'x').length).toBe(3);
-    expect(literalShape('a', 1)(1, 'x')).toBe(1);
+    expect(literalShape<string | number>('a', 1)(1, 'x')).toBe(1);
     expect(nullableShape(text)('1', 'x')).toBe('1');
     expect(anyShape({ any: [1] }, 'x')).toEqual({ any: [1] });
   });

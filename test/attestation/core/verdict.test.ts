@@ -15,7 +15,7 @@ const facts = { field: 'a', expected: 'b', found: 'c' };
 
 describe('a list of checks', () => {
   it('EV-4: notes what passed and what failed, and goes on', () => {
-    const checks = new Checklist();
+    const checks: Checklist = new Checklist();
     checks.note(appraisal, 'test-version', true, facts);
     checks.note(authenticity, 'test-signature', false, { ...facts, found: 'd' });
     expect(checks.checks).toEqual([
@@ -27,7 +27,7 @@ describe('a list of checks', () => {
   });
 
   it('EV-4: ends at a demand that fails, which is refused once', () => {
-    const checks = new Checklist();
+    const checks: Checklist = new Checklist();
     checks.demand(appraisal, 'test-version', true, facts);
     checks.note(appraisal, 'test-version', false, facts);
     const action = (): void => {
@@ -43,7 +43,7 @@ describe('an attempt', () => {
   const wanted = { field: 'chain', expected: 'a path' };
 
   it('EV-4: passes with what it gives', async () => {
-    const checks = new Checklist();
+    const checks: Checklist = new Checklist();
     expect(await checks.attempt(authenticity, 'test-signature', wanted, () => Promise.resolve(7))).toBe(7);
     expect(checks.checks).toEqual([
       { id: 'test-signature', outcome: 'passed', ...wanted, found: 'as expected', protects: 'Forgery.' },
@@ -52,7 +52,7 @@ describe('an attempt', () => {
   });
 
   it('EV-4: fails with the refusal of another part', async () => {
-    const checks = new Checklist();
+    const checks: Checklist = new Checklist();
     const action = () =>
       checks.attempt(authenticity, 'test-signature', wanted, () => {
         throw appraisal.error('test-version', facts);
@@ -70,7 +70,7 @@ describe('an attempt', () => {
   });
 
   it('EV-5: shows nothing of a defect', async () => {
-    const checks = new Checklist();
+    const checks: Checklist = new Checklist();
     const defect = () => Promise.reject(new RangeError('secret'));
     const attempt = checks.attempt(authenticity, 'test-signature', wanted, defect);
     await expect(attempt).rejects.toThrow(RangeError);
@@ -81,7 +81,7 @@ describe('an attempt', () => {
 describe('a verdict', () => {
   it('EV-4: accepts what passed every check, and freezes it', async () => {
     const claims = { any: 1 };
-    const verdict = await judge((checks) => {
+    const verdict = await judge((checks: Checklist) => {
       checks.note(appraisal, 'test-version', true, facts);
       return claims;
     });
@@ -94,7 +94,7 @@ describe('a verdict', () => {
   });
 
   it('EV-4: is of the family of what failed first, with all that failed', async () => {
-    const verdict = await judge((checks) => {
+    const verdict = await judge((checks: Checklist) => {
       checks.note(appraisal, 'test-version', false, facts);
       checks.note(appraisal, 'test-version', true, facts);
       checks.demand(authenticity, 'test-signature', false, facts);

@@ -259,7 +259,7 @@ describe('the set of a machine', () => {
     const devices = [some('gpu', 2, { devices: ['b'] })];
     const fitting = [some('gpu', 2, { models: ['GH100', 'GB200'], devices: ['a', 'b'] })];
     const other = [some('gpu', 1)];
-    expect(judged(machine, [other, models, devices, fitting]).model?.[1]).toBe('gpu: GH100 or GB200');
+    expect(judged(machine, [other, models, devices, fitting])['model']?.[1]).toBe('gpu: GH100 or GB200');
     expect(judged(machine, [other, devices, models])).toEqual({
       model: ['passed', 'gpu: any', 'GH100, GB200'],
       'device-unlisted': ['failed', 'gpu: b', 'a'],
