@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['{attestation,native,policies,src,test,scripts}/**/*.test.ts'],
     pool: 'forks',
     // On two cores vitest would take one; many tests wait for other processes.
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     execArgv: ['--disable-warning=ExperimentalWarning'],
