@@ -15,7 +15,7 @@ function checkPath(path: string): void {
   const problem = problemOf(path);
   if (problem === undefined) return;
   throw sealedMalformed.error('sealed-path', {
-    field: excerpt(path),
+    field: path === '' ? 'path' : excerpt(path),
     expected: 'a relative path as SW-2 allows it',
     found: problem,
   });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { toUtf8 } from '../../attestation/core/bytes.ts';
 import { openManifest, signManifest, type ManifestContents } from '../../src/sealed/manifest.ts';
 import { checkPaths, comparePaths } from '../../src/sealed/paths.ts';
-import { refusalCode } from '../support/refusal-code.ts';
+import { refusalCode, refusalOf } from '../support/refusal-code.ts';
 import { MODEL, privateKey, publicKey, signer, TRUST } from './fixtures.ts';
 import { canonical, signPayload } from './second-implementation.ts';
 
@@ -57,6 +57,13 @@ describe('paths', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+
+  it('SW-2: an empty path is refused with something to look for', () => {
+    const { code, field } = refusalOf(() => {
+      checkPaths(['']);
+    });
+    expect({ code, field }).toEqual({ code: 'sealed-path', field: 'path' });
   });
 
   it('SW-17: the order is that of UTF-8 bytes, not of UTF-16 units', () => {

@@ -64,6 +64,6 @@ export function verdictCodes(verdict: {
 /** A refusal or check that does not say what it is about is of no use to the person who reads it, whatever its code. */
 function demandFacts({ field, expected, found }: RefusalFacts): void {
   const facts: readonly unknown[] = [field, expected, found];
-  if (facts.every((fact) => typeof fact === 'string') && field !== '') return;
+  if (facts.every((fact) => typeof fact === 'string')) return;
   throw new Error(`facts are missing: ${JSON.stringify({ field, expected, found })}`);
 }
